@@ -1,6 +1,8 @@
 """What several test modules share. TensorFlow is not imported here."""
 
+import functools
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -54,6 +56,23 @@ def shallow_backbone():
 
     with shallow.backbone():
         yield
+
+
+@pytest.fixture(scope="session")
+def kept_runners():
+    """Return what restores and traces a checkpoint only once, for as long as it is entered: that takes longer than all the records of several tests."""
+    from pneumodet.models.detection import running
+
+    real, kept = running.of_checkpoint, {}
+
+    @functools.wraps(real)
+    def of_checkpoint(config, checkpoint):
+        key = config.SerializeToString(deterministic=True), checkpoint
+        if key not in kept:
+            kept[key] = real(config, checkpoint)
+        return kept[key]
+
+    return lambda: mock.patch.object(running, "of_checkpoint", of_checkpoint)
 
 
 @pytest.fixture(scope="session")

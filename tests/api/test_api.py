@@ -151,6 +151,7 @@ def test_conversion_warns_of_exams_for_patients(here, tmp_path):
     with pytest.warns(PneumodetWarning, match="a patient may be in train and in val") as seen:
         records = pneumodet.convert("data/stage_2_train_images", labels="data/stage_2_train_labels.csv", output=tmp_path / "new", workers=1)
     assert seen[0].filename == __file__, "at the user's own line"
+    assert any("shares of few patients differ from those asked for. stratify class deals" in str(one.message) for one in seen)
     assert records.warnings[0] in records._repr_html_().replace("&#39;", "'")
 
 
@@ -188,10 +189,25 @@ def test_conversion_warns_of_exams_for_patients(here, tmp_path):
         pytest.param(lambda: pneumodet.evaluate(), ConfigError, "Say what is measured", id="nothing"),
         pytest.param(lambda: pneumodet.evaluate("frist"), DataError, "There is no run 'frist'", id="no run"),
         pytest.param(
-            lambda: pneumodet.evaluate(detections="submission.csv"), ConfigError, "needs --ground-truth and --output-dir", id="no truth"
+            lambda: pneumodet.evaluate(detections="submission.csv"),
+            ConfigError,
+            "detections needs ground_truth and output as well",
+            id="no truth",
         ),
         pytest.param(
-            lambda: pneumodet.evaluate("workspace/first/export"), ConfigError, "--model needs --data and --output-dir as well", id="no data"
+            lambda: pneumodet.evaluate("workspace/first/export"), ConfigError, "^model needs data and output as well", id="no data"
+        ),
+        pytest.param(
+            lambda: pneumodet.evaluate("workspace/first/export", detections="submission.csv"),
+            ConfigError,
+            "detections with ground_truth",
+            id="both",
+        ),
+        pytest.param(
+            lambda: pneumodet.evaluate("workspace/first/export", data="records", output="x", class_map={"a": "pneumonia"}),
+            ConfigError,
+            "^class_map is for the labels of ground_truth;",
+            id="class map",
         ),
         pytest.param(
             lambda: pneumodet.load("frist"), CheckpointError, "frist is no exported model .* There is no run 'frist'", id="no model"
@@ -224,6 +240,36 @@ def test_conversion_warns_of_exams_for_patients(here, tmp_path):
 def test_refusals(here, call, kind, message):
     with pytest.raises(kind, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("text", "in_python"),
+    [
+        ("Give --overwrite, or choose another --output-dir.", "Give overwrite=True, or choose another output."),
+        ("--model needs --data; Say --trust-model.", "model needs data; Say trust=True."),
+        ("Leave --score-threshold and --rsna-rules out.", "Leave threshold and rules out."),
+        ("Say --resamples 20 or --seed 1.5.", "Say resamples=20 or seed=1.5."),
+        ("It has no --body-part, --data-x or x--data.", "It has no --body-part, --data-x or x--data."),
+        ("Run python tools/export.py --run x --data y.json. Give --data.", "Run python tools/export.py --run x --data y.json. Give data."),
+        ("Run tools/train.py --run x --overwrite; or give --overwrite", "Run tools/train.py --run x --overwrite; or give overwrite=True"),
+        ("Make it: pneumodet make-tfrecords --overwrite", "Make it: pneumodet make-tfrecords --overwrite"),
+    ],
+)
+def test_messages_name_keywords_in_place_of_flags(text, in_python):
+    from pneumodet.api import calls
+
+    assert calls.in_python(text, pneumodet.evaluate) == in_python
+
+
+def test_commands_that_call_the_api_name_their_flags(here, tmp_path, capsys):
+    from pneumodet.cli import explore
+
+    (tmp_path / "mine.txt").touch()
+    labels = "data/stage_2_train_labels.csv"
+    assert explore.main(["--labels", labels, "--output-dir", str(tmp_path)]) == 2
+    assert "Choose an empty or new --output-dir." in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"Choose an empty or new output\."):
+        pneumodet.explore(labels, output=tmp_path)
 
 
 def test_a_missing_package_is_an_error_that_names_the_command(here, monkeypatch):
@@ -398,7 +444,7 @@ def test_the_submission_is_measured(here, tmp_path):
     assert dict(result.rows())["AP50"].startswith("1.0000")
     assert "What the model of these detections has seen is not recorded" in result._repr_html_()
     assert "RSNA metric" in result._repr_html_() and str(result.report) in result._repr_html_()
-    with pytest.raises(DataError, match="--overwrite"):
+    with pytest.raises(DataError, match="Give overwrite=True to replace it, or choose another output\\."):
         pneumodet.evaluate(ground_truth="data/stage_2_train_labels.csv", detections="submission.csv", output=tmp_path / "out")
 
 

@@ -11,8 +11,12 @@ import pytest
 from pneumodet.api import calls
 from pneumodet.cli import console
 from pneumodet.cli.__main__ import COMMANDS
-from pneumodet.core import invocation, logs, progress, resources
+from pneumodet.core import invocation, logs, progress, resources, runs
 from pneumodet.core.errors import DataError, PneumodetWarning
+from pneumodet.evaluation import recipe_origin
+from pneumodet.evaluation.report import model_card
+from pneumodet.viz import templating
+from pneumodet.viz.markup import Cell, Table
 
 TOOLS = resources.CHECKOUT / "tools"
 TEXT = "Next: python tools/make_tfrecords.py --data x, then tools/train.py; 'python tools/doctor.py' helps."
@@ -45,7 +49,7 @@ def test_forms(monkeypatch, started, spelled):
 
 def warned(text):
     with pytest.warns(PneumodetWarning) as seen:
-        calls.warn([text])
+        calls.warn([text], calls.warn)
     print(seen[0].message)
 
 
@@ -69,6 +73,22 @@ def test_every_way_out_spells_them(monkeypatch, capsys, says):
     says("Train it: python tools/train.py --run fourth --resume")
     captured = capsys.readouterr()
     assert captured.out + captured.err == "Train it: pneumodet train --run fourth --resume\n"
+
+
+def test_pages_and_cards_spell_them(monkeypatch):
+    """metrics.json, which is read by whoever has it, keeps the form of a checkout; what is made of it for the user does not."""
+    monkeypatch.setattr(sys, "argv", ["pneumodet"])
+    untrained = runs.untrained("first", "ckpt-0")
+    assert untrained.endswith("python tools/train.py --run first --resume")
+    reports = {
+        "page": str(templating.part("warnings", "<Warnings>", [untrained])),
+        "table": str(templating.part("table", Table("", ("figure",), [(Cell("1", untrained),)], notes=[untrained]))),
+        "model card": model_card.text({"warnings": [untrained, f"{recipe_origin.OF_UNKNOWN_ORIGIN} <b>"]}),
+    }
+    for name, text in reports.items():
+        assert "Train it: pneumodet train --run first --resume" in text and "tools/" not in text, name
+    assert "&lt;Warnings&gt;" in reports["page"], "escaped all the same"
+    assert "pneumodet postprocess writes it down. &lt;b>" in reports["model card"]
 
 
 @pytest.mark.parametrize(

@@ -36,16 +36,17 @@ def test_the_threshold_of_test_is_that_of_validation(tmp_path, metrics, asked, e
     (tmp_path / runs.EVAL).mkdir()
     (tmp_path / runs.EVAL / runs.METRICS).write_text(json.dumps(ON_VAL | metrics))
     facts = {"checkpoint": "ckpt-300", "manifest_sha256": "a" * 64, "split": "test"}
-    assert chosen_on.threshold(tmp_path, facts, **({"aim": "rsna", "rules": "strict"} | asked)) == expected
+    on_validation = chosen_on.on_validation(tmp_path, facts)
+    assert chosen_on.threshold(on_validation, **({"aim": "rsna", "rules": "strict"} | asked)) == expected
     # of whatever aim: it is of scores
-    calibrator = chosen_on.calibrator(tmp_path, facts)
+    calibrator = chosen_on.calibrator(on_validation)
     assert (calibrator and calibrator.to_json()) == (None if metrics else ON_VAL["calibrator"])
 
 
 def test_without_an_evaluation_on_validation_there_is_none(tmp_path):
     facts = {"checkpoint": "ckpt-300", "manifest_sha256": "a" * 64}
-    assert chosen_on.threshold(tmp_path, facts, aim="rsna", rules="strict") is None
-    assert chosen_on.calibrator(tmp_path, facts) is None
+    assert chosen_on.on_validation(tmp_path, facts) is None
+    assert chosen_on.threshold(None, aim="rsna", rules="strict") is chosen_on.calibrator(None) is None
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def formats(network):
 
 
 @pytest.fixture(scope="session")
-def export_workspace(network, tmp_path_factory):
+def export_workspace(network, tmp_path_factory, kept_runners):
     """Return a workspace with a run, "small", that was evaluated, and with its records."""
     workspace = tmp_path_factory.mktemp("exports")
     # 10 exams of training, 4 with pneumonia: the int8 file takes its ranges from them, and cuts off what is brighter than all of them
@@ -42,17 +42,17 @@ def export_workspace(network, tmp_path_factory):
     reports = metrics_table.MetricsTable(workspace / "small" / metrics_table.FILE)
     for step, kind in ((2, "train"), (2, "validation"), (4, "validation"), (6, "train"), (6, "validation")):
         reports.add(metrics_table.Row(step, kind, float(step), None, {"loss/total": 1.0}))
-    with pytest.MonkeyPatch.context() as patch, shallow.builds(network):
+    with pytest.MonkeyPatch.context() as patch, shallow.builds(network), kept_runners():
         patch.setenv("PNEUMODET_WORKSPACE", str(workspace))
         assert evaluate.main(["--run", "small", "--resamples", "20"]) == 0
     return workspace
 
 
 @pytest.fixture
-def workspace(network, export_workspace, monkeypatch):
-    """Let every command use the session's workspace."""
+def workspace(network, export_workspace, monkeypatch, kept_runners):
+    """Let every command use the session's workspace, and what evaluates its checkpoint."""
     monkeypatch.setenv("PNEUMODET_WORKSPACE", str(export_workspace))
-    with shallow.builds(network):
+    with shallow.builds(network), kept_runners():
         yield export_workspace
 
 

@@ -147,10 +147,14 @@ def test_another_run_and_the_exporter_start_from_averages(run, monkeypatch):
         assert np.array_equal(one.numpy(), other.numpy()), one.name
 
 
-def test_a_checkpoint_without_averages_is_refused_where_they_are_asked_for(run, uncut):
+def test_a_checkpoint_without_averages_is_refused_where_they_are_asked_for(run, tmp_path):
+    import tensorflow as tf
+
     from pneumodet.core.errors import CheckpointError
-    from pneumodet.models.detection import running
+    from pneumodet.models.detection import models, running
 
     config = pipeline_config.load(str(run[0] / "pipeline.config"))
+    prefix = tf.train.Checkpoint(model=models.build(config, is_training=False)).write(str(tmp_path / "ckpt-12"))
+    assert all(average is None for _, average in read(prefix).values())
     with pytest.raises(CheckpointError, match=r"ckpt-12 holds no averages.*eval_config.use_moving_averages to false"):
-        running.model_of(config, str(uncut[0] / "train" / "ckpt-12"))
+        running.model_of(config, prefix)

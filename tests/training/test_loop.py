@@ -19,7 +19,7 @@ from pneumodet.training.families import detection
 pytestmark = pytest.mark.usefixtures("shallow_backbone")
 
 
-# quick: the next test, whose second half ends with the same weights as a run of the same seed
+# quick: test_averaging.py, whose resumed run ends with the same weights as the run of the same seed
 @pytest.mark.slow
 def test_one_seed_gives_the_same_weights_bit_for_bit(records, uncut, tmp_path):
     folder, _ = detection.train(small.request(records, tmp_path / "again"))
@@ -42,8 +42,10 @@ with shallow.backbone():
 """
 
 
+# quick: test_averaging.py, from a checkpoint that lacks the last steps; of the loop alone: test_loop_stubbed.py
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_exactly(records, uncut, tmp_path):
-    """Stopped between two checkpoints; the slow tests kill and signal whole processes."""
+    """Stopped between two checkpoints; other tests kill and signal whole processes."""
 
     def interrupt(now):
         if now.step == 6:  # what is reported at a step comes before its checkpoint

@@ -39,6 +39,22 @@ def test_the_best_checkpoint_stays_and_patience_ends_the_run(stub, tmp_path):
     assert "ckpt-10.index" in names(tmp_path / "train")
 
 
+def test_a_run_that_was_stopped_between_checkpoints_ends_as_an_uncut_one(stub, tmp_path):
+    def interrupt(step, factor):
+        if step == 5:
+            raise KeyboardInterrupt
+        return False
+
+    plan = Plan(checkpoint_every=3)
+    _, whole = stub.train(tmp_path / "whole", plan)
+    with pytest.raises(KeyboardInterrupt):
+        stub.train(tmp_path / "cut", plan, trainer=stub.Trainer(interrupt))
+    assert names(tmp_path / "cut" / "train") == {"ckpt-0.index", "ckpt-3.index"}
+    outcome, heard = stub.train(tmp_path / "cut", plan)
+    assert outcome.completed
+    assert heard.losses == {step: loss for step, loss in whole.losses.items() if step > 3}
+
+
 def test_best_and_patience_survive_a_resume(stub, tmp_path):
     plan = Plan(evaluate_every=2, patience=3, checkpoint_every=2)
     stub.train(tmp_path, plan, figures=[0.5, 0.3], total=4)

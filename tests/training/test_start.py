@@ -43,18 +43,19 @@ def test_options_come_back_from_run_json():
     assert start.Options.of(json.loads(json.dumps(stored))) == options
 
 
-def test_a_request_becomes_options(uncut, records, tmp_path):
+def test_a_request_becomes_options(records, tmp_path):
     """What preparation writes into run.json is what training reads from it."""
-    request = small.request(
-        records, tmp_path / "run", seed=5, positive_share=0.5, patience=4, evaluate_every=6, freeze=("stem",), skip_corrupt=True
-    )
-    record = detection_request.new(tmp_path / "run", request, say=quietly, on_download=quietly).record
-    options = start.Options.of(json.loads(json.dumps(record.to_json()))["training"])
+
+    def options_of(**more):
+        request = small.request(records, tmp_path / "run", **more)
+        record = detection_request.new(tmp_path / "run", request, say=quietly, on_download=quietly).record
+        return start.Options.of(json.loads(json.dumps(record.to_json()))["training"])
+
+    options = options_of(seed=5, positive_share=0.5, patience=4, evaluate_every=6, freeze=("stem",), skip_corrupt=True)
     assert options.plan == Plan(checkpoint_every=1, keep=3, evaluate_every=6, best_metric="rsna_metric", patience=4)
     assert (options.seed, options.positive_share, options.freeze, options.skip_corrupt) == (5, 0.5, ("stem",), True)
     assert options.augmentation == RADIOGRAPH
-    plain = start.Options.of(json.loads((uncut[0] / "run.json").read_text())["training"])
-    assert plain == start.Options(plan=Plan(checkpoint_every=1, keep=20))
+    assert options_of(keep=20) == start.Options(plan=Plan(checkpoint_every=1, keep=20))
 
 
 def test_data_is_the_record_set(records):

@@ -19,8 +19,6 @@ from pneumodet.training.progress import Progress
 from pneumodet.training.validation import Evaluation
 from pneumodet.viz import pictures
 
-pytestmark = pytest.mark.usefixtures("drawn_curves")
-
 
 def evaluation(figures=None):
     """Two exams of 800 x 400 px, shown at 400 x 400; the second one has a box in its lower right, and a detection left of the middle."""
@@ -75,7 +73,7 @@ def image_of(event):
     return np.asarray(picture)
 
 
-def test_all_of_it_arrives(watch, reported, tmp_path):
+def test_all_of_it_arrives(watch, reported, tmp_path, drawn_curves):
     watcher = watch()
     watcher.report(
         progress := Progress(20, 40, 1.5, 33.0, 0.24), {"Loss/total_loss": 1.5, "learning_rate": 0.01, "images_per_second": 33.0}
@@ -161,12 +159,12 @@ def test_resume_and_return_forget_what_came_later(watch, tmp_path):
     assert "_hparams_" in str(in_tensorboard(tmp_path)["."].keys()), "reported once"
 
 
-def test_a_run_without_a_report_draws_nothing(watch, tmp_path):
+def test_a_run_without_a_report_draws_nothing(watch, tmp_path, drawn_curves):
     watch().close()
     assert not (tmp_path / "curves.png").exists() or (tmp_path / "metrics.csv").exists()
 
 
-def test_a_picture_less_is_no_failure(watch, reported, tmp_path):
+def test_a_picture_less_is_no_failure(watch, reported, tmp_path, drawn_curves):
     watcher = watch()
     watcher.report(Progress(20, 40, 1.5, None, None), {"Loss/total_loss": 1.5, "images_per_second": None})
     (tmp_path / "metrics.csv").write_text("nonsense\n")

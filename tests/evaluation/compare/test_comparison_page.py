@@ -12,6 +12,7 @@ import pytest
 
 from pneumodet.cli import compare
 from pneumodet.core import paths
+from pneumodet.evaluation import main_figures
 from pneumodet.evaluation.compare import page as comparison_page
 from pneumodet.evaluation.compare import sentences
 
@@ -107,6 +108,30 @@ def test_results_go_to_the_workspace_where_nothing_is_said_and_no_tensorflow_is_
     again = f"python tools/compare.py --runs {runs[0] / 'ssd'} {runs[0] / 'unet'} --combine ssd --gate unet --output-dir {tmp_path / 'comparison'}_combined"
     assert f"Next:    what a gate gains: {again}\n" in done.stdout, "whole, so that it can be pasted"
     assert json.loads((tmp_path / "comparison" / "comparison.json").read_text())["baseline"] == "ssd"
+
+
+def test_why_figures_have_no_interval_is_said_wherever_they_stand(tmp_path, capsys):
+    """Of 6 patients, 4 of them with a positive exam; as evaluate.py says it, and once for all runs of which it is the same."""
+    truth = made_up_runs.instances(12, seed=3, positives=0.5)
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "boxes.json").write_text(json.dumps(made_up_runs.detections(truth)))
+    for name in "st":
+        made_up_runs.write_scores(tmp_path / f"{name}.csv", made_up_runs.scores(truth, seed=ord(name)))
+    given = [f"boxes={tmp_path / 'boxes.json'}", *(f"{name}={tmp_path / name}.csv" for name in "st")]
+    more = ["--truth", str(tmp_path / "truth.json"), "--combine", "boxes", "--gate", "s", "--folds", "2", "--resamples", "20"]
+    assert compare.main(["--runs", *given, *more, "--output-dir", str(tmp_path / "out")]) == 0
+    few = "Only 4 patients of the kind that makes this figure: too few for an interval."
+    of_evaluate = main_figures.without_interval({"image.roc_auc": 0.5, "intervals_undefined": {"image.roc_auc": few}})
+    assert of_evaluate == [f"No 95% interval of image ROC AUC: {few}"]
+    of_runs, of_differences = (f"{names}: No 95% interval of ROC AUC: {few}" for names in ("boxes, s, t", "s, t"))
+    alike = "The models differ in 0 patients only: too few to say which is better."
+    of_gains = f"No 95% interval of gain of suppression of duplicates (NMS), gain of box scale, gain of minimum size, gain of most boxes a radiograph: {alike}"
+    page = html_reader.read(tmp_path / "out" / "comparison.html").text
+    lines = (tmp_path / "out" / "comparison.md").read_text().splitlines()
+    for line in (of_runs, of_differences, of_gains):
+        assert page.count(line) == lines.count(line) == 1
+    assert any(one.startswith("boxes, s, t: No 95% interval of Sensitivity, Specificity: ") and one.endswith(few) for one in page)
+    assert capsys.readouterr().out.count(f"\n  {of_runs}\n") == 1
 
 
 @pytest.mark.parametrize(

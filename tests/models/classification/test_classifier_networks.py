@@ -76,6 +76,24 @@ def source():
     return model
 
 
+@pytest.fixture(autouse=True, scope="module")
+def built_once(source):
+    """Build the MobileNetV2 that weights are read into once: that takes longer than to read them. Its weights are zeros whenever it is asked for."""
+    real, kept = networks.new_backbone, {}
+
+    def new_backbone(chosen, **more):
+        if chosen.backbone != "mobilenetv2" or more:
+            return real(chosen, **more)
+        if chosen.size_hw not in kept:
+            kept[chosen.size_hw] = real(chosen)
+        kept[chosen.size_hw].set_weights([np.zeros_like(one) for one in kept[chosen.size_hw].get_weights()])
+        return kept[chosen.size_hw]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "new_backbone", new_backbone)
+        yield
+
+
 def features(model):
     return model(np.repeat(IMAGES, 3, axis=-1).astype(np.float32) / 127.5 - 1, training=False).numpy()
 

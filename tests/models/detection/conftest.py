@@ -1,8 +1,5 @@
 """A record set and a run that the detection tests share: made once, by the commands that a user types."""
 
-import functools
-from unittest import mock
-
 import made
 import pytest
 import shallow
@@ -53,23 +50,6 @@ def workspace(shared_workspace, monkeypatch):
     return shared_workspace
 
 
-@pytest.fixture(scope="session")
-def kept_runners():
-    """Return what restores and traces a checkpoint only once, for as long as it is entered: that takes longer than all the records of several tests."""
-    from pneumodet.models.detection import running
-
-    real, kept = running.of_checkpoint, {}
-
-    @functools.wraps(real)
-    def of_checkpoint(config, checkpoint):
-        key = config.SerializeToString(deterministic=True), checkpoint
-        if key not in kept:
-            kept[key] = real(config, checkpoint)
-        return kept[key]
-
-    return lambda: mock.patch.object(running, "of_checkpoint", of_checkpoint)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def runners_once(kept_runners):
     """Keep runners in the tests of this folder, whatever runs after them in the same process."""
@@ -108,7 +88,7 @@ def trained(network, records, shared_workspace, kept_runners):
             "none",
         ]
         assert train.main([*flags, *SMALL, *maps]) == 0
-        assert evaluate.main(["--run", "six"]) == 0
+        assert evaluate.main(["--run", "six", "--resamples", "20"]) == 0
         # test_running.py compares the export with the checkpoint, tests/export the parity that the command measures
         assert export.main(["--run", "six", "--no-parity"]) == 0
     return shared_workspace / "six"

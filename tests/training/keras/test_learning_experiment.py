@@ -85,26 +85,20 @@ def test_what_a_run_refuses(uncut, records, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_a_file_that_has_changed_is_no_way_to_go_on(records, tmp_path, monkeypatch):
-    """Its steps would not be those of an uncut run, and nobody would know."""
-    path = tmp_path / "classes.csv"
+def test_a_file_that_has_changed_is_no_way_to_go_on_and_that_of_the_augmentation_is_kept(records, tmp_path, monkeypatch):
+    """Its steps would not be those of an uncut run, and nobody would know. The augmentation is in the run, whatever becomes of its file."""
+    path, varied = tmp_path / "classes.csv", tmp_path / "varied.json"
+    varied.write_text('{"rotation_degrees": 5}')
     monkeypatch.setattr(tiny.TinySettings, "files", property(lambda settings: {"class_info": path}))
     path.write_text("one")
-    folder, *_ = experiment.train(tiny.Tiny(), tiny.request(records, tmp_path / "run", "steps=1"))
+    folder, *_ = experiment.train(tiny.Tiny(), tiny.request(records, tmp_path / "run", f"augmentation={varied}", "steps=1"))
+    varied.unlink()
     again = experiment.Request(run=str(folder), overrides=("steps=2",), resume=True)
     path.write_text("another")
     with pytest.raises(DataError, match=f"class_info is {path}, which is gone or another file"):
         experiment.train(tiny.Tiny(), again)
     path.write_text("one")
     assert experiment.train(tiny.Tiny(), again)[1].step == 2
-
-
-def test_a_run_keeps_its_augmentation_whatever_becomes_of_the_file(records, tmp_path):
-    path = tmp_path / "varied.json"
-    path.write_text('{"rotation_degrees": 5}')
-    folder, *_ = experiment.train(tiny.Tiny(), tiny.request(records, tmp_path / "run", f"augmentation={path}", "steps=1"))
-    path.unlink()
-    experiment.train(tiny.Tiny(), experiment.Request(run=str(folder), overrides=("steps=2",), resume=True))
     _, chosen = experiment.restored(tiny.Tiny(), folder)
     assert augmentation_settings.load(chosen.augmentation) == augmentation_settings.Augmentation(rotation_degrees=5)
 
@@ -158,8 +152,9 @@ def resume(folder):
     return experiment.train(tiny.Tiny(), experiment.Request(run=str(folder), resume=True))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
-def test_a_signal_ends_the_first_step_at_once(uncut, records, tmp_path, monkeypatch, number):
+# resumed among the slow tests; quick: test_a_run_that_was_cut_ends_as_an_uncut_one
+@pytest.mark.parametrize(("number", "resumed"), [(signal.SIGTERM, False), pytest.param(signal.SIGINT, True, marks=pytest.mark.slow)])
+def test_a_signal_ends_the_first_step_at_once(uncut, records, tmp_path, monkeypatch, number, resumed):
     """The first step is traced and compiled, which takes minutes for large models; nothing is lost by leaving it."""
     seen = []
 
@@ -173,8 +168,9 @@ def test_a_signal_ends_the_first_step_at_once(uncut, records, tmp_path, monkeypa
     assert (outcome.completed, outcome.step, metrics, seen) == (False, 0, None, [])
     assert outcome.checkpoint.endswith("ckpt-0")
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    resume(folder)
-    assert made.losses(folder) == made.losses(uncut[0])
+    if resumed:
+        resume(folder)
+        assert made.losses(folder) == made.losses(uncut[0])
 
 
 # quick: ../test_loop_stubbed.py

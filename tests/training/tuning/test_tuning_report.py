@@ -74,7 +74,7 @@ def test_files(tmp_path):
     assert sorted(path.name for path in (tmp_path / "my_study").iterdir()) == ["best.json", "report.png", "table.csv"]
 
 
-def test_few_trials_are_said_to_mean_little(tmp_path):
+def test_few_trials_are_said_to_mean_little(tmp_path, charts_in_outline):
     assert write(tmp_path, *rows_of(9)).notes[1] == "Importances from 9 complete trials mean little; 10 are the least."
     assert write(tmp_path, *rows_of(1)).importances == {}
 

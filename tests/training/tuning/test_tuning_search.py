@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,13 +30,13 @@ def plan(folder, records, **changes):
 def test_a_study(tmp_path, records):
     rows_given, progress = [], set()
     outcome = search(
-        plan(tmp_path / "first", records, trials=12),
+        plan(tmp_path / "first", records, trials=8),
         trainer=made_up_trainer.diverges_at_high_rates,
         on_trial=rows_given.append,
         on_progress=lambda number, step, steps: progress.add((number, step, steps)),
     )
     rows, folder = outcome.rows, outcome.folder
-    assert [row.number for row in rows] == list(range(12))
+    assert [row.number for row in rows] == list(range(8))
     assert rows_given == list(rows)
     assert (0, 20, 100) in progress
 
@@ -294,6 +295,14 @@ def test_a_run_is_no_study(tmp_path, records):
         search(plan(tmp_path, records), trainer=made_up_trainer.trains)
 
 
+@pytest.fixture(scope="module")
+def of_one_trial(tmp_path_factory, records):
+    """Return the folder of a study, to be copied."""
+    given = plan(tmp_path_factory.mktemp("one") / "study", records, trials=1)
+    search(given, trainer=made_up_trainer.trains)
+    return given.folder
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -302,10 +311,9 @@ def test_a_run_is_no_study(tmp_path, records):
         pytest.param(lambda folder: (folder / "study.json").unlink(), "study.json is not, which says what it is of", id="no record"),
     ],
 )
-def test_a_damaged_study_is_refused(tmp_path, records, damage, message):
-    given = plan(tmp_path, records, trials=1)
-    search(given, trainer=made_up_trainer.trains)
-    damage(tmp_path)
+def test_a_damaged_study_is_refused(tmp_path, records, of_one_trial, damage, message):
+    given = plan(shutil.copytree(of_one_trial, tmp_path / "study"), records, trials=1)
+    damage(given.folder)
     with pytest.raises(DataError, match=message):
         search(given, trainer=made_up_trainer.trains)
 

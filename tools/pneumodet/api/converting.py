@@ -123,7 +123,7 @@ def convert(
     else:
         made = _converted(what, Path(target), how, overwrite=overwrite, workers=count)
     records = Records(target, made)
-    calls.warn(records.warnings)
+    calls.warn(records.warnings, convert)
     return records
 
 

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 FILES = ("compare", "recipe", "gate", "patient_map", "facts", "class_info")
 """Options that are files."""
 
-FLAGS = {"threshold": "score_threshold", "rules": "rsna_rules", "trust": "trust_model", "output": "output_dir"}
-"""Options whose flags have other names."""
-
 OF_KERAS = ("run", "split", "output", "overwrite")
 """What goes with a run of a classifier or segmenter."""
 
@@ -67,7 +64,7 @@ class Result:
     @property
     def warnings(self) -> list[str]:
         """What a reader has to know, a sentence each; with arguments where metrics.json, which is read by whoever has it, names flags."""
-        return [_in_python(one) for one in self.metrics.warnings]
+        return [calls.in_python(_in_python(one), evaluate) for one in self.metrics.warnings]
 
     def rows(self) -> list[tuple[str, str]]:
         """Return (name, value with its 95 % interval) of the figures that stand first."""
@@ -163,7 +160,7 @@ def evaluate(
     >>> pneumodet.evaluate("my_classifier", split="test", tta="flip")
     Traceback (most recent call last):
         ...
-    pneumodet.core.errors.ConfigError: --tta is for detectors, but my_classifier is of the family classification. ...
+    pneumodet.core.errors.ConfigError: tta is for detectors, but my_classifier is of the family classification. ...
 
     Args:
       model: what ``train`` or ``load`` returned, the name or folder of a run of any family, the folder of an exported model, or several detectors.
@@ -186,6 +183,8 @@ def evaluate(
     how = calls.made(Options, calls.files(options, FILES), split=split)
     several = [] if model is None else calls.each(model)
     folders = [loading.run_of(one, family=None) for one in several]
+    if bool(several) == bool(detections):
+        raise ConfigError("Say what is measured: model (of an exported one with data), or detections with ground_truth.")
     if any(folders) and not all(folders):
         raise ConfigError("Runs and exported models cannot be fused with each other. Export the runs, or name their runs.")
     request = Request(
@@ -199,7 +198,7 @@ def evaluate(
         overwrite=overwrite,
     )
     result = measured(request, how)
-    calls.warn(result.warnings)
+    calls.warn(result.warnings, evaluate)
     return result
 
 
@@ -284,7 +283,8 @@ def _of_keras(request: Request, options: "Options", family: str, say: Say) -> Re
         if field.name not in (*OF_KERAS, "runs") and getattr(one, field.name) not in (field.default, [], {})
     ]
     if given:
-        flags = ["--" + FLAGS.get(name, name).replace("_", "-") for name in (given[0], *OF_KERAS)]
+        flag_of = {keyword: flag for flag, keyword in calls.KEYWORDS.items()}
+        flags = ["--" + flag_of.get(name, name).replace("_", "-") for name in (given[0], *OF_KERAS)]
         raise ConfigError(f"{flags[0]} is for detectors, but {run.name} is of the family {family}. With it go {', '.join(flags[1:])}.")
     from pneumodet.training.families.classification import Classifier
     from pneumodet.training.families.segmentation import Segmenter

@@ -57,7 +57,7 @@ class Written:
     @property
     def warnings(self) -> list[str]:
         """What one should know of the results, a sentence each."""
-        return [*cautions(self.summary), *self.summary.notes]
+        return [calls.in_python(one, predict) for one in (*cautions(self.summary), *self.summary.notes)]
 
     def __repr__(self) -> str:
         return f"<Written {self.folder}: {counted(self.summary.radiographs, 'radiograph')}, {self.summary.positive} with pneumonia>"
@@ -143,7 +143,7 @@ def predict(
         overwrite=overwrite,
         resume=resume,
     )
-    calls.warn(written.warnings)
+    calls.warn(written.warnings, predict)
     return written
 
 

@@ -149,6 +149,8 @@ def _print(result: dict) -> None:
         console.out(
             f"  {one['name']:{wide}}" + "".join(f"{formatting.figure(cell, form='.4f', undefined='–'):26}" for cell in cells).rstrip()
         )
+    for line in sentences.without_interval(result, [key for key, _ in COLUMNS]):
+        console.out(f"  {line}")
     for sentence in sentences.conclusions(result):
         console.out(sentence)
     for note in result["notes"]:

@@ -143,7 +143,8 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], int | None], arg
     def guarded(args: argparse.Namespace) -> int:
         logs.set_up(verbose=args.verbose)
         try:
-            return command(args) or 0
+            with invocation.command_runs():
+                return command(args) or 0
         except PneumodetError as error:
             if args.verbose:
                 raise

@@ -17,7 +17,7 @@ EPILOG = """examples:
 
 --param NAME=VALUES, once for each thing to vary. NAME is a field's path, or one of
   learning_rate   the peak of the schedule         loss           focal, cross-entropy, cross-entropy-mined (SSD)
-  batch_size      images a step                    augmentation   names or files, as in train.py
+  batch_size      images a step                    augmentation   names or files, as in tools/train.py
   optimizer       sgd, adam, rmsprop; the rate must vary with it
 VALUES is a range low:high (then :log, :int or :step=0.1), or a list with commas. Without any --param: optimizer, loss (SSD), learning_rate and
 batch_size. The first trial has the config's own values.
@@ -54,7 +54,7 @@ def build_parser() -> console.Parser:
         dest="settings",
         help="a field that is the same in all trials; may be repeated",
     )
-    parser.add_argument("--pretrained", help="what every trial starts from, as in train.py")
+    parser.add_argument("--pretrained", help="what every trial starts from, as in tools/train.py")
     train_flags.add_freezing(parser)
     train_flags.add_anchors(parser)
     train_flags.add_samples(parser)

@@ -6,10 +6,13 @@ Messages in the code have the form of a checkout, ``python tools/train.py``. Whe
 print) it goes through ``spelled``.
 """
 
+import contextlib
+import contextvars
 import os
 import re
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from pneumodet.core import resources
@@ -23,6 +26,24 @@ SCRIPTS = "python tools/"
 """How the scripts of a checkout are called in its own folder."""
 
 _SCRIPT = re.compile(r"(?<![\w/.-])(python )?tools/([a-z_]+)\.py\b")
+
+
+_COMMAND = contextvars.ContextVar("whether a command runs", default=False)
+
+
+@contextlib.contextmanager
+def command_runs() -> Iterator[None]:
+    """Say that it is a command that calls the library, so that messages name flags and not keywords."""
+    before = _COMMAND.set(True)
+    try:
+        yield
+    finally:
+        _COMMAND.reset(before)
+
+
+def from_python() -> bool:
+    """Whether the library is called from Python, and not by a command."""
+    return not _COMMAND.get()
 
 
 def form() -> str:

@@ -89,25 +89,7 @@ def again(folder: Path, checkpoint: str) -> list[str]:
     return [AGAIN.format(checkpoint=earlier)] if earlier not in (None, checkpoint) else []
 
 
-def threshold(folder: Path, facts: Mapping[str, Any], *, aim: str, rules: str) -> float | None:
-    """Return the threshold that the run's evaluation on val chose for the same aim and checkpoint; None where there is none such."""
-    metrics = _on_validation(folder, facts)
-    chosen_for = metrics.operating_point.aim if metrics and metrics.operating_point else None
-    return metrics.threshold if metrics and (chosen_for, metrics.get("rsna_rules")) == (aim, rules) else None
-
-
-def calibrator(folder: Path, facts: Mapping[str, Any]) -> Calibrator | None:
-    """Return the calibrator that the run's evaluation on val fitted for the same checkpoint, as the export takes it; None where there is none such.
-
-    Raises:
-      ConfigError: it is damaged.
-    """
-    metrics = _on_validation(folder, facts)
-    fitted = metrics.get("calibrator") if metrics else None
-    return Calibrator.from_json(fitted) if fitted else None
-
-
-def _on_validation(folder: Path, facts: Mapping[str, Any]) -> Metrics | None:
+def on_validation(folder: Path, facts: Mapping[str, Any]) -> Metrics | None:
     """Return the run's evaluation on val, where it is of the checkpoint and record set of ``facts``."""
     path = folder / runs.EVAL / runs.METRICS
     if not path.is_file():
@@ -119,3 +101,19 @@ def _on_validation(folder: Path, facts: Mapping[str, Any]) -> Metrics | None:
         split_use.VALIDATION_SPLIT,
     )
     return metrics if same else None
+
+
+def threshold(metrics: Metrics | None, *, aim: str, rules: str) -> float | None:
+    """Return the threshold that an evaluation ``on_validation`` chose for the same aim; None where there is none such."""
+    chosen_for = metrics.operating_point.aim if metrics and metrics.operating_point else None
+    return metrics.threshold if metrics and (chosen_for, metrics.get("rsna_rules")) == (aim, rules) else None
+
+
+def calibrator(metrics: Metrics | None) -> Calibrator | None:
+    """Return the calibrator that an evaluation ``on_validation`` fitted, as the export takes it; None where there is none such.
+
+    Raises:
+      ConfigError: it is damaged.
+    """
+    fitted = metrics.get("calibrator") if metrics else None
+    return Calibrator.from_json(fitted) if fitted else None

@@ -91,16 +91,17 @@ def of_runs(
     with into as folder:
         plain_on_test = plan == Recipe() and split_use.is_test(facts)
         threshold = None
+        on_validation = chosen_on.on_validation(run_dirs[0], facts) if plain_on_test else None
         # not where another model is compared, whose scores have another scale
         if plain_on_test and not options.compare:
-            threshold = chosen_on.threshold(run_dirs[0], facts, aim=options.aim, rules=options.rules)
+            threshold = chosen_on.threshold(on_validation, aim=options.aim, rules=options.rules)
             untrained += [chosen_on.NO_THRESHOLD] * (threshold is None and options.threshold is None)
             untrained += chosen_on.again(folder, facts["checkpoint"])
         origin = Origin(
             facts=facts,
             parts=leaks.of_runs(run_dirs),
             own_threshold=threshold,
-            own_calibrator=chosen_on.calibrator(run_dirs[0], facts) if plain_on_test else None,
+            own_calibrator=chosen_on.calibrator(on_validation),
             record=_one_or_all([one.provenance for one in records]),
             config="\n".join(configs),
             warnings=untrained,

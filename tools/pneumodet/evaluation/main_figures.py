@@ -8,6 +8,7 @@ for line in without_interval(metrics): print(line)     # "No 95% interval of rec
 from collections.abc import Collection, Mapping
 
 from pneumodet.core import runs
+from pneumodet.evaluation.metrics import interval
 from pneumodet.evaluation.metrics_file import Metrics
 
 BY_FAMILY = {
@@ -59,13 +60,8 @@ def of(metrics: Mapping[str, object]) -> dict[str, str]:
 def without_interval(metrics: Mapping[str, object], keys: Collection[str] | None = None) -> list[str]:
     """Return a line for each reason why figures that have a value have no interval, with their names; of the main figures, or of those ``keys`` among them."""
     known = Metrics(metrics)
-    names: dict[str, list[str]] = {}
-    for key, name in of(known).items():
-        if (
-            known.get(key) is not None
-            and known.interval(key) is None
-            and (why := known.why_undefined(key))
-            and (keys is None or key in keys)
-        ):
-            names.setdefault(why, []).append(name.strip())
-    return [f"No 95% interval of {', '.join(of_reason)}: {why}" for why, of_reason in names.items()]
+    named = {key: name.strip() for key, name in of(known).items() if keys is None or key in keys}
+    return interval.without(
+        (name, {"value": known.get(key), "low": (known.interval(key) or (None,))[0], "undefined": known.why_undefined(key)})
+        for key, name in named.items()
+    )

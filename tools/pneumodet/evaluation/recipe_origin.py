@@ -16,18 +16,18 @@ FROM_MODEL = "from the model, which chose it on other data"
 FROM_RECIPE = "from the recipe, which was tuned on other data"
 
 OTHERS = (
-    "Evaluate it on others; or evaluate the detections.json that postprocess.py wrote beside it, in which each exam was processed by what other patients "
+    "Evaluate it on others; or evaluate the detections.json that tools/postprocess.py wrote beside it, in which each exam was processed by what other patients "
     "gave."
 )
 OPTIMISTIC = f"The recipe was tuned on these very exams, so that the figures are optimistic. {OTHERS}"
 """Warning."""
 
 OF_UNKNOWN_ORIGIN = (
-    "The recipe does not say on which exams it was tuned. If on these, the figures are optimistic; postprocess.py writes it down."
+    "The recipe does not say on which exams it was tuned. If on these, the figures are optimistic; tools/postprocess.py writes it down."
 )
 OF_OTHERS_AS_A_WHOLE = (
     "The recipe was made by an earlier pneumodet, which recorded its exams as a whole: it was not tuned on exactly these, but whether on some of them is "
-    "not recorded. If so, the figures are optimistic. Make it again with postprocess.py."
+    "not recorded. If so, the figures are optimistic. Make it again with tools/postprocess.py."
 )
 """Warnings."""
 

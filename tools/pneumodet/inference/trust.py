@@ -63,13 +63,13 @@ def check(one: exported.Exported, name: str, *, given: bool) -> None:
             instead = f"take {others[0]}, which is none" if others else "ask for an ONNX or TFLite file, which is none"
             raise CheckpointError(
                 f"{path} is a program, as every SavedModel is: whoever made it can read and write your files. It is none that was exported in this workspace "
-                f"({paths.workspace_dir()}; those of earlier versions are not known: export them again). Say --trust-model (trust=True in Python) if you "
-                f"trust its maker, or {instead}."
+                f"({paths.workspace_dir()}; those of earlier versions are not known: export them again). Say --trust-model if you trust its maker, "
+                f"or {instead}."
             )
     elif artefact.sha256 is None:
         raise CheckpointError(
             f"{one.model_dir / CARD}: the field artefacts.{name}.sha256 is missing, by which {artefact.file} is known. Export the run again, or say "
-            "--trust-model (trust=True in Python)."
+            "--trust-model."
         )
 
 

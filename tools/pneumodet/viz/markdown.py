@@ -1,10 +1,12 @@
-"""Text from files in Markdown, shown as it is: in model cards, comparisons and on the web page.
+"""Texts in Markdown, shown as they are, but for commands: in model cards, comparisons and on the web page.
 
 line = f"- Split: {plain(split)}"
 line = f"- Recipe: {code(json.dumps(recipe))}"
 """
 
 import re
+
+from pneumodet.core import invocation
 
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;"})
 """Not every reader of Markdown takes a backslash before them."""
@@ -20,8 +22,8 @@ _BLOCK = re.compile(r"^(?:([-+](?=\s|$)|-(?=[-\s]*$)|=(?==*$)|#(?=#{0,5}(?:\s|$)
 
 
 def plain(value: object) -> str:
-    """Return anything as a text of one line that Markdown takes neither for its own marks nor for HTML."""
-    text = _MARKS.sub(r"\\\1", " ".join(str(value).split()).translate(_ENTITIES))
+    """Return anything as a text of one line that Markdown takes neither for its own marks nor for HTML, with commands as the user calls pneumodet."""
+    text = _MARKS.sub(r"\\\1", " ".join(invocation.spelled(str(value)).split()).translate(_ENTITIES))
     return _BLOCK.sub(lambda block: f"\\{block[1]}" if block[1] else f"{block[2]}\\{block[3]}", text)
 
 

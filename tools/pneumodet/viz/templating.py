@@ -3,13 +3,16 @@
     text = render("baseline.html", title="What metadata alone predict", lead="300 exams", ...)
     table = part("table", Table("Figures", ("figure", "value"), [("AP50", "0.321")]))      # one macro of macros.html
 
-Python hands over texts, numbers that are texts already, tables and charts; tags are written in templates only, those of charts in ``svg``.
+Python hands over texts, numbers that are texts already, tables and charts; tags are written in templates only, those of charts in ``svg``. Commands in texts
+are spelled as the user calls pneumodet (``core.invocation``).
 """
 
 import functools
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
+
+from pneumodet.core import invocation
 
 if TYPE_CHECKING:
     import jinja2
@@ -27,6 +30,7 @@ def environment() -> "jinja2.Environment":
     return jinja2.Environment(
         loader=jinja2.PackageLoader(__package__, "templates"),
         autoescape=True,
+        finalize=_spelled,
         # Jinja's default writes nothing for a name that is misspelt, and the page would lack a figure unseen
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -34,6 +38,11 @@ def environment() -> "jinja2.Environment":
         keep_trailing_newline=True,
         auto_reload=False,
     )
+
+
+def _spelled(value: Any) -> Any:
+    # what a macro or chart returns is of texts that went through here, or has none
+    return invocation.spelled(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def render(name: str, **context: Any) -> str:

@@ -59,6 +59,7 @@ def _figures(result: Mapping[str, Any]) -> dict[str, Any]:
         "table": Table("Figures with 95% intervals below", ("run", *(FIGURES[key] for key in keys)), rows),
         "meaning": sentences.MEANING,
         "method": result["method"],
+        "without_interval": sentences.without_interval(result),
         "has_dash": any("–" in row for row in rows),
     }
 
@@ -99,7 +100,7 @@ def _differences(result: Mapping[str, Any]) -> dict[str, Any] | None:
     keys = sentences.shown(result)
     rows = [(Cell(name, breakable=True), *(_signed(one.get(key)) for key in keys)) for name, one in differences.items()]
     table = Table(f"Run - {result['baseline']}, with 95% intervals below", ("run", *(FIGURES[key] for key in keys)), rows)
-    return {"forests": forests, "table": table}
+    return {"forests": forests, "table": table, "without_interval": sentences.differences_without_interval(result)}
 
 
 def _signed(figure: Mapping[str, Any] | None) -> str | Cell:

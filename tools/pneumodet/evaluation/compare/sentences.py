@@ -4,12 +4,13 @@ text = markdown(result)          # of what comparing.RESULT holds
 lines = conclusions(result)      # what a reader should take from it, a sentence each
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pneumodet.core import formatting
 from pneumodet.core.formatting import counted
 from pneumodet.evaluation.compare.figures import BOX_FIGURES, FIGURES, IMAGE_FIGURES
+from pneumodet.evaluation.metrics import interval
 from pneumodet.evaluation.report import steps
 from pneumodet.viz import markup
 from pneumodet.viz.markdown import plain
@@ -97,11 +98,24 @@ def _against(result: Mapping[str, Any], best: str, key: str) -> str:
 def markdown(result: Mapping[str, Any]) -> str:
     """Return a comparison as Markdown."""
     parts = ["# Comparison of runs", plain(data(result)), *(f"- {plain(one)}" for one in conclusions(result))]
-    parts += ["## Figures", _figures(result), MEANING, plain(result["method"]), "## Cost", _cost(result)]
+    parts += [
+        "## Figures",
+        _figures(result),
+        *map(plain, without_interval(result)),
+        MEANING,
+        plain(result["method"]),
+        "## Cost",
+        _cost(result),
+    ]
     if result["differences"]:
-        parts += [f"## Differences from {plain(result['baseline'])}", _differences(result)]
+        parts += [
+            f"## Differences from {plain(result['baseline'])}",
+            _differences(result),
+            *map(plain, differences_without_interval(result)),
+        ]
     if result["combination"]:
-        parts += ["## Combination", _combination(result["combination"]), plain(result["combination"]["note"])]
+        reasons = map(plain, steps.without_interval(result["combination"]))
+        parts += ["## Combination", _combination(result["combination"]), *reasons, plain(result["combination"]["note"])]
     parts += ["## Operating points", *(f"- {plain(line)}" for line in points(result))]
     if result["notes"]:
         parts += ["## Notes", *(f"- {plain(one)}" for one in result["notes"])]
@@ -120,6 +134,24 @@ def points(result: Mapping[str, Any]) -> list[str]:
         boxes, images = run["operating_point"]["boxes"], run["operating_point"]["images"]
         lines.append(f"{run['name']}: {images}" if boxes in (None, images) else f"{run['name']}, images: {images} Boxes: {boxes}")
     return lines
+
+
+def without_interval(result: Mapping[str, Any], keys: Collection[str] = tuple(FIGURES)) -> list[str]:
+    """Return why figures of the runs have a value and no interval, as ``interval.without``, a line for all runs of which it is the same."""
+    return _without({run["name"]: run["figures"] for run in result["runs"]}, keys)
+
+
+def differences_without_interval(result: Mapping[str, Any]) -> list[str]:
+    """Return the same of the differences from the baseline."""
+    return _without(result["differences"], tuple(FIGURES))
+
+
+def _without(of_runs: Mapping[str, Mapping[str, Mapping[str, Any]]], keys: Collection[str]) -> list[str]:
+    names: dict[str, list[str]] = {}
+    for name, of_run in of_runs.items():
+        for line in interval.without((FIGURES[key], of_run[key]) for key in keys if key in of_run):
+            names.setdefault(line, []).append(name)
+    return [f"{', '.join(having)}: {line}" for line, having in names.items()]
 
 
 def _figures(result: Mapping[str, Any]) -> str:

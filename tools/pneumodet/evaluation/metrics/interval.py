@@ -19,7 +19,7 @@ A figure that no patient moves, or that too few patients make, gets no interval,
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -236,6 +236,19 @@ def reason(spread: Spread) -> str | None:
     if spread.kind != DIFFERENCE and spread.patients < FEWEST_PATIENTS:
         return f"Only {counted(spread.patients, 'patient')} of the kind that makes this figure: too few for an interval."
     return "The figure has no value without some of the patients: too few for an interval." if np.isnan(spread.variance) else None
+
+
+def without(figures: Iterable[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """Return a line for each reason why figures that have a value have no interval, with their names.
+
+    Args:
+      figures: name -> ``Interval``, in pairs; a name may come again.
+    """
+    names: dict[str, dict[str, None]] = {}
+    for name, one in figures:
+        if one.get("value") is not None and one.get("low") is None and (why := one.get("undefined")):
+            names.setdefault(why, {})[name] = None
+    return [f"No 95% interval of {', '.join(of_reason)}: {why}" for why, of_reason in names.items()]
 
 
 def _share(figure: Spread, tail: float) -> tuple[float, float]:

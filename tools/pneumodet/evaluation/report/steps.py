@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from pneumodet.core.errors import DataError
 from pneumodet.core.json_fields import Fields
+from pneumodet.evaluation.metrics import interval
 from pneumodet.viz import markup, templating
 
 STEPS = {
@@ -52,11 +53,12 @@ OBJECTIVES = {"rsna": "RSNA metric", "ap50": "AP50"}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A figure and its interval; None where it is undefined."""
+    """A figure and its interval; None where it is undefined, and why."""
 
     value: float | None = None
     low: float | None = None
     high: float | None = None
+    undefined: str | None = None
 
     def shown(self) -> str | markup.Cell:
         """Return its cell."""
@@ -107,7 +109,17 @@ def gains(table: Mapping[str, Any] | None) -> Markup:
     objective = OBJECTIVES.get(checked.objective, checked.objective)
     header = ("step", objective, "gain", "chosen on all patients")
     shown = markup.Table("What each step of post-processing gains", header, rows, text_columns=(3,))
-    return templating.part("gains", shown, checked.note)
+    return templating.part("gains", shown, without_interval(table), checked.note)
+
+
+def without_interval(table: Mapping[str, Any]) -> list[str]:
+    """Return why figures and gains of a table have a value and no interval, as ``interval.without``."""
+    objective = OBJECTIVES.get(table["objective"], table["objective"])
+    named: list[tuple[str, Mapping[str, Any]]] = []
+    for row in table["rows"]:
+        step = STEPS.get(row["step"], row["step"])
+        named += [(f"{objective} of {step}", row["figure"]), (f"gain of {step}", row.get("gain") or {})]
+    return interval.without([*named, ("gain of all steps", table["total"])])
 
 
 def _changes(chosen: Mapping[str, Any], before: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pneumodet.core import formatting, paths, runs, suggest
+from pneumodet.core import formatting, invocation, paths, runs, suggest
 from pneumodet.core.errors import ConfigError, DataError, PneumodetError
 from pneumodet.core.json_fields import Fields
 from pneumodet.data.record_sets import RecordSet
@@ -144,9 +144,9 @@ def markdown(rows: Sequence[Row]) -> str:
     if max(compared) > 1:
         about += (
             f" They chose each variant's checkpoint, the best of {max(compared)} at the most, so that the figures are too good; so is that of the best "
-            "variant. Evaluate the variant that you choose once on test (evaluate.py --split test)."
+            "variant. Evaluate the variant that you choose once on test (python tools/evaluate.py --split test)."
         )
-    return "\n".join([*lines, "", about + " " + NOTES, ""])
+    return "\n".join([*lines, "", invocation.spelled(about) + " " + NOTES, ""])
 
 
 def _metrics_path(folder: Path) -> Path:
