@@ -43,6 +43,18 @@ def test_above_keeps_what_equals_the_threshold():
     assert kept.truth_xyxy_px is TRUTH
 
 
+def test_cases_that_lose_nothing_are_themselves():
+    """What was computed of them is not computed again."""
+    cases = make()
+    assert cases.above(0.2) is cases
+    assert cases.above(0.3) is not cases
+
+
+def test_rank_within_a_case():
+    assert make().rank.tolist() == [0, 1, 0, 1]
+    assert make(boxes_xyxy_px=BOXES[:0], scores=np.zeros(0), box_case=np.zeros(0, int)).rank.tolist() == []
+
+
 @pytest.mark.parametrize("rows", [[2, 0], [1], [], [0, 0, 2, 0], [2, 1, 0]], ids=str)
 def test_take_is_a_loop_over_exams(rows):
     cases, taken = make(), make().take(np.array(rows, int))

@@ -13,6 +13,7 @@ from pneumodet.core.errors import DataError
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation.metrics import froc, rsna
 from pneumodet.evaluation.metrics.average_precision import average_precision
+from pneumodet.evaluation.metrics.headline import Figures
 from pneumodet.evaluation.metrics.operating_point import at
 from pneumodet.evaluation.metrics.slices import FIGURES, age_band, slices
 from pneumodet.evaluation.metrics.uncertainty import fixed_moves, intervals, moves
@@ -184,6 +185,20 @@ def test_each_slice_has_an_interval_of_its_own():
     assert "differ from all other exams (p " in sentence and "corrected for" in sentence
     assert 0 <= result["worst"]["p"] <= 1
     json.dumps(result, allow_nan=False)
+
+
+@pytest.mark.parametrize("given", [{}, {"most_detections": 14}, {"grid": 6}, {"positives": 0.3}], ids=["few", "many", "ties", "negative"])
+def test_figures_of_some_cases_are_those_of_these_cases_alone(given):
+    cases, rng = random_cases(5, **given), np.random.default_rng(0)
+    whole = Figures(cases, score_threshold=0.4)
+    for share in (0.02, 0.3, 0.9):
+        rows = np.flatnonzero(rng.random(len(cases)) < share)
+        alone = Figures(cases.take(rows), score_threshold=0.4)
+        # counted in both ways: all but few cases as they are, and all of them changed
+        for weights in (np.ones((len(rows), 2)), rng.integers(0, 3, (len(rows), 4)).astype(np.float64)):
+            expected = alone(weights)
+            for key, values in whole.take(rows)(weights).items():
+                np.testing.assert_allclose(values, expected[key], rtol=1e-12, err_msg=key)
 
 
 def test_a_choice_of_thresholds_widens_the_interval_of_a_slice():

@@ -156,8 +156,8 @@ class Ratio:
 
 
 def _numbered(patients: np.ndarray) -> np.ndarray:
-    """Return (C,) int64 numbers from 0 on, without a gap, of (C,) int64 patients in rising order."""
-    if not len(patients) or patients.min() < 0 or patients.max() > _FEW_NUMBERS + len(patients):
+    """Return (C,) int64 numbers from 0 on, without a gap, of (C,) patients in rising order."""
+    if not len(patients) or patients.dtype.kind != "i" or patients.min() < 0 or patients.max() > _FEW_NUMBERS + len(patients):
         return np.unique(patients, return_inverse=True)[1]
     # marks and not a sort, where numbers are about as small as they are many
     there = np.zeros(int(patients.max()) + 1, np.int64)

@@ -178,10 +178,8 @@ def _known(cases: Cases, rules: str) -> _Known:
 
 @once
 def _changing(cases: Cases, rules: str) -> _Known:
-    """Return ``_known`` with the order of those predictions only by which the metric of some cases changes, and of the first of each case.
-
-    The metric is highest at the score of one of them, and the threshold above all scores is above theirs. False boxes of negative exams are most.
-    """
+    """Return ``_known`` with the order of those predictions alone at whose scores the metric can be highest, and of the first of each case."""
+    # by most predictions, the later ones of negative exams, it does not change; the first ones say what lies above all scores
     order, gains, enters = _known(cases, rules)
     changes = gains != 0
     changes |= np.diff(cases.box_case, prepend=-1) > 0
