@@ -33,7 +33,7 @@ $(STAMP): $(INPUTS)
 	@touch $(UNFINISHED)
 	@echo "1 of 4: pip"
 	@$(BIN)/python -m pip install --quiet $(PIP)
-	@echo "2 of 4: TensorFlow and about 200 other packages"
+	@echo "2 of 4: TensorFlow and about 180 other packages"
 	@$(BIN)/python -m pip install --quiet -e '.[all,test]'
 	@echo "3 of 4: the Object Detection API"
 	@$(BIN)/python tools/setup_api.py

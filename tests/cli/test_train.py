@@ -79,7 +79,7 @@ SAID = (
     r"training on .*",
     r"averages of the weights are kept .*",
     r"step \d of 4: loss \d+\.\d{3}(, \d+\.\d images/s, \d+ s left)?",
-    r"step \d of 4: image\.roc_auc \d\.\d{4}(, kept as the best so far|; the best is \d\.\d{4} at step 2)",
+    r"step \d of 4: image\.roc_auc \d\.\d{4}( \(mean of \d: \d\.\d{4}\))?(, kept as the best so far|; the best is still that of step 2)",
 )
 
 

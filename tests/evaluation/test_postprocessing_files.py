@@ -96,6 +96,20 @@ def test_applied_again_on_the_same_files(tmp_path, instances, detections, gate, 
         assert 0 < counts["boxes_after"] < counts["boxes_before"]
 
 
+def test_boxes_of_other_classes_are_passed_on_and_not_counted(tmp_path, instances, detections, gate):
+    postprocess_files.tune(instances, [detections], tmp_path / "out", gate=gate, folds=2)
+    rows = json.loads(detections.read_text())
+    more = tmp_path / "more.json"
+    more.write_text(json.dumps([*rows, rows[0] | {"category_id": 1, "score": 0.002}]))
+    counts = [
+        postprocess_files.apply_only(tmp_path / "out" / "recipe.json", [file], tmp_path / file.stem, gate=gate)
+        for file in (detections, more)
+    ]
+    assert counts[0] == counts[1]
+    kept = json.loads((tmp_path / "more" / "detections.json").read_text())
+    assert [row["score"] for row in kept if row["category_id"] == 1] == pytest.approx([0.002])
+
+
 def test_two_sources_of_which_one_found_nothing_in_an_exam(tmp_path, instances, detections, cases):
     fewer = tmp_path / "fewer.json"
     write_coco_results(fewer, dict(list(steps.from_cases(cases, category_id=2).items())[3:]))

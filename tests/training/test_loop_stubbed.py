@@ -29,9 +29,9 @@ def test_the_best_checkpoint_stays_and_patience_ends_the_run(stub, tmp_path):
     assert heard.notes == [
         "step 2 of 20: rsna_metric is undefined",
         "step 4 of 20: rsna_metric 0.1000, kept as the best so far",
-        "step 6 of 20: rsna_metric 0.6000, kept as the best so far",
-        "step 8 of 20: rsna_metric 0.1000; the best is 0.6000 at step 6",
-        "step 10 of 20: rsna_metric 0.2000; the best is 0.6000 at step 6",
+        "step 6 of 20: rsna_metric 0.6000 (mean of 2: 0.3500), kept as the best so far",
+        "step 8 of 20: rsna_metric 0.1000 (mean of 3: 0.2667); the best is still that of step 6",
+        "step 10 of 20: rsna_metric 0.2000 (mean of 3: 0.3000); the best is still that of step 6",
     ]
     assert outcome.completed
     assert "no better rsna_metric in 2 evaluations" in outcome.stopped_early

@@ -117,7 +117,7 @@ def run(
     labels = ("--labels", source.labels)
     records = folder / "records"
     step(
-        f"Records: radiographs and boxes as TFRecords; each patient goes to training, to validation{' or to test' if tested else ''}",
+        f"Records: radiographs and boxes as TFRecords; each patient goes to {'training, validation or test' if tested else 'training or validation'}",
         "make_tfrecords",
         *("--dicom-dir", source.dicom_dir, *labels, "--class-info", source.class_info, "--patient-map", source.patient_map),
         # twice the input, as --for CONFIG would have it: training decodes each image many times

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
         progress=lambda made: progress.bar(made, total=scale.exams, desc="drawing", unit="radiograph"),
     )
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
-    console.out(f"\nDone in {minutes} min {seconds} s. The detector has learned synthetic opacities, nothing about patients. Open these:")
+    console.out(f"\nDone in {minutes} min {seconds} s. The detector has learned synthetic opacities, nothing about patients. To open:")
     for name, path in made.items():
         console.out(f"{name + ':':<9}{path.absolute()}")  # to be opened by another program
     if args.fast:

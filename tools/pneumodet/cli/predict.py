@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> None:
     console.out(
         f"{counted(summary.radiographs, 'radiograph')}{resumed}, {summary.positive} with pneumonia at score {summary.score_threshold:.4f} or more "
         f"({summary.threshold_source}); {counted(len(summary.refused), 'file')} left out; {summary.milliseconds:.0f} ms a radiograph by "
-        f"{' and '.join(dict.fromkeys(summary.backends))}"
+        f"{' and '.join(dict.fromkeys(summary.backends))}, reading and drawing included"
     )
     objects = ", dicom/" if dicom else ""
     console.out(f"Results: {args.output_dir} ({', '.join(summary.tables)}, images/, gallery.html{objects})")

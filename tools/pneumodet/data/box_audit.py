@@ -134,7 +134,11 @@ def audit(
         if missed.any():
             warnings.append(
                 f"{some(missed, 'reaches', 'reach')} no anchor at IoU {matched_threshold:g}, {first(missed)}. "
-                + ("Fitted anchors were tried; a few boxes may miss them." if anchors_fitted else "--fit-anchors may fix it.")
+                + (
+                    "Anchors were fitted to the boxes already; a larger input image makes small boxes reachable."
+                    if anchors_fitted
+                    else "--fit-anchors may fix it."
+                )
             )
     return Audit(split, tuple(errors), tuple(warnings), facts)
 

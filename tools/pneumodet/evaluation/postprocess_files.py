@@ -187,7 +187,7 @@ def apply_only(
       overwrite: replace an earlier result.
 
     Returns:
-      ``exams``, ``boxes_before``, ``boxes_after`` and ``exams_with_boxes``.
+      ``exams``; of the recipe's class ``boxes_before``, ``boxes_after`` and ``exams_with_boxes``.
 
     Raises:
       DataError: a file cannot be used; see the messages.
@@ -208,11 +208,12 @@ def apply_only(
     with folders.new_folder(output_dir, marker=recipes.RECIPE, overwrite=overwrite) as folder:
         recipes.save(folder / recipes.RECIPE, chosen, seen=recipes.seen_of(recipe))
         write_coco_results(folder / DETECTIONS, processed)
+    left = [len(one.of_class(category)) for one in processed.values()]  # those of other classes are passed on as they are
     return {
         "exams": len(exams),
-        "boxes_before": sum(len(one) for source in sources for one in source.values()),
-        "boxes_after": sum(len(one) for one in processed.values()),
-        "exams_with_boxes": sum(len(one) > 0 for one in processed.values()),
+        "boxes_before": sum(len(one.of_class(category)) for source in sources for one in source.values()),
+        "boxes_after": sum(left),
+        "exams_with_boxes": sum(number > 0 for number in left),
     }
 
 

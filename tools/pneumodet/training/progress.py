@@ -93,14 +93,17 @@ class Memory:
         return True
 
     def compared(self, value: float | None, step: int) -> str:
-        """Return the figure of the newest evaluation for a sentence, and how it stands to the best so far."""
-        shown = "is undefined" if value is None else f"{value:.4f}"
+        """Return the figure of the newest evaluation for a sentence, with the mean by which the best checkpoint is kept, and which one that is."""
+        if value is None:
+            shown = "is undefined"
+        elif len(self.recent) > 1:
+            shown = f"{value:.4f} (mean of {len(self.recent)}: {sum(self.recent) / len(self.recent):.4f})"
+        else:
+            shown = f"{value:.4f}"
         if self.best is None:
             return shown
         return (
-            f"{shown}, kept as the best so far"
-            if self.best_step == step
-            else f"{shown}; the best is {self.best:.4f} at step {self.best_step}"
+            f"{shown}, kept as the best so far" if self.best_step == step else f"{shown}; the best is still that of step {self.best_step}"
         )
 
     def returned(self, before: "Memory") -> "Memory":

@@ -78,7 +78,8 @@ def settings(port: int) -> dict[str, Any]:
         "server.port": port,
         "server.headless": True,  # opens no browser and asks no question
         "server.fileWatcherType": "none",
-        "server.maxUploadSize": max(uploads.MAX_FILE_BYTES, uploads.MAX_ARCHIVE_BYTES) >> 20,
+        # less one: Streamlit writes 512 MB as "1GB"
+        "server.maxUploadSize": (max(uploads.MAX_FILE_BYTES, uploads.MAX_ARCHIVE_BYTES) >> 20) - 1,
         "server.enableXsrfProtection": True,
         "server.enableStaticServing": False,
         "server.enableAgentApi": False,
