@@ -70,3 +70,7 @@ def test_the_sheet_shows_findings_by_score_and_then_the_lowest_scores(tmp_path, 
     )
     outputs.write_sheet(tmp_path, shown, truth_boxes=None)
     assert [exam for exam, _ in captions] == ["yes2", "yes1", "yes0", *(f"no{number}" for number in range(9))]
+    with Image.open(tmp_path / outputs.SHEET) as sheet:
+        strip = np.asarray(sheet)[:40].reshape(-1, 3)
+    assert (strip == outputs.pictures.DETECTION_RGB).all(axis=1).any(), "it says what a box is"
+    assert not (strip == outputs.pictures.TRUTH_RGB).all(axis=1).any()

@@ -132,16 +132,19 @@ def captioned(image: Image.Image, left: str, right: str = "") -> Image.Image:
     return whole
 
 
-def with_key(sheet: Image.Image, *, solid: str = "", scale: Image.Image | None = None, scale_name: str = "") -> Image.Image:
+def with_key(
+    sheet: Image.Image, *, truth: bool = True, solid: str = "", scale: Image.Image | None = None, scale_name: str = ""
+) -> Image.Image:
     """Return a sheet with a strip above it that says what lines and colours mean.
 
     Args:
-      sheet: of pictures whose ground truth is dashed.
+      sheet: of pictures.
+      truth: whether they have ground truth, which is dashed; something must be named.
       solid: what solid boxes are; none are named where it is empty.
       scale: a picture of a heatmap's colours, as ``heatmap.scale`` returns it.
       scale_name: what these are.
     """
-    samples = [(_sample(dashed=True), "ground truth")]
+    samples = [(_sample(dashed=True), "ground truth")] if truth else []
     samples += [(_sample(dashed=False), solid)] if solid else []
     samples += [(scale, scale_name)] if scale is not None else []
     font = _font(_KEY_FONT_PX)

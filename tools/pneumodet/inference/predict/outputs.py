@@ -296,7 +296,9 @@ def write_sheet(folder: Path, shown: Iterable[Shown], *, truth_boxes: Mapping[st
     if not tiles:
         return None
     sheet = pictures.contact_sheet(tiles, columns=min(4, len(tiles)), captions=captions)
-    pictures.save(folder / SHEET, pictures.with_key(sheet, solid="detection, with its score") if with_truth else sheet)
+    if boxes or with_truth:
+        sheet = pictures.with_key(sheet, truth=with_truth, solid="detection, with its score" if boxes else "")
+    pictures.save(folder / SHEET, sheet)
     return folder / SHEET
 
 
