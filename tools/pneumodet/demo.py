@@ -63,8 +63,8 @@ class Scale:
     minutes: int
 
 
-FULL = Scale(exams=160, side_px=640, input_px=160, steps=150, evaluations=2, compared=8, minutes=5)
-FAST = Scale(exams=64, side_px=512, input_px=128, steps=120, evaluations=1, compared=0, minutes=1)
+FULL = Scale(exams=160, side_px=640, input_px=160, steps=280, evaluations=2, compared=8, minutes=4)
+FAST = Scale(exams=64, side_px=512, input_px=128, steps=200, evaluations=1, compared=0, minutes=1)
 
 
 def run(
@@ -125,6 +125,8 @@ def run(
         *("--max-side", 2 * scale.input_px),
     )
     settings = [f"{SETTING}.{side}={scale.input_px}" for side in ("height", "width")]
+    # a third of the channels learn drawings from nothing in half the time
+    settings.append("model.ssd.feature_extractor.depth_multiplier=0.35")
     # from random weights everything changes fast in so few steps, and averages lag behind
     settings += choices.NO_AVERAGES
     step(
