@@ -66,7 +66,9 @@ def test_the_page_stands_alone_and_has_all(page):
     assert "1 h 5 min" in text
 
 
-@pytest.mark.parametrize(("count", "captions"), [(1, ["ROC of radiographs of a, area 0.800"]), (2, ["ROC of radiographs; in brackets the area"])])
+@pytest.mark.parametrize(
+    ("count", "captions"), [(1, ["ROC of radiographs of a, area 0.800"]), (2, ["ROC of radiographs; in brackets the area"])]
+)
 def test_an_area_stands_where_its_line_is_named(count, captions):
     """The page of one run spoke of brackets, and had neither brackets nor a legend."""
     curve, area = {"false_positive_rate": [0, 1], "sensitivity": [0, 1]}, {"image.roc_auc": {"value": 0.8}}

@@ -173,7 +173,9 @@ class Row:
         if self._curve is None:
             return self._ratio.moved(patients)
         carriers = {"": self.cases.positive}
-        return jackknife.of_figures(lambda weights: {"": self.figure(weights)}, patients, carriers=carriers, groups=resamples, seed=seed)[""]
+        return jackknife.of_figures(lambda weights: {"": self.figure(weights)}, patients, carriers=carriers, groups=resamples, seed=seed)[
+            ""
+        ]
 
     def figure(self, weights: np.ndarray) -> np.ndarray:
         """Return the (B,) objective for (C, B) float64 weights of the cases.

@@ -144,7 +144,9 @@ def of(figure: Moved | Spread, *, confidence: float = CONFIDENCE) -> Interval:
     spread = figure.spread if isinstance(figure, Moved) else figure
     if why := reason(spread):
         return {"value": None if np.isnan(spread.value) else spread.value, "low": None, "high": None, "undefined": why}
-    ends = {"share": _share, "curve": _curve, "rate": _rate, "mean": _mean, DIFFERENCE: _difference}[spread.kind](spread, (1 - confidence) / 2)
+    ends = {"share": _share, "curve": _curve, "rate": _rate, "mean": _mean, DIFFERENCE: _difference}[spread.kind](
+        spread, (1 - confidence) / 2
+    )
     return {"value": spread.value, "low": float(ends[0]), "high": float(ends[1])}
 
 

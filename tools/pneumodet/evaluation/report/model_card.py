@@ -24,7 +24,8 @@ _FIGURES = {
 }
 
 INTENDED_USE = (
-    "Research on finding opacities that suggest pneumonia on frontal chest radiographs. Not a medical device: not for diagnosis, triage or treatment."
+    "Research on finding opacities that suggest pneumonia on frontal chest radiographs. Not a medical device: not for diagnosis, triage or "
+    "treatment."
 )
 """Of every model."""
 
