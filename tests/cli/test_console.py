@@ -292,7 +292,9 @@ def test_a_reader_that_leaves_is_no_error():
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize(("spread", "expected"), [(0.0, "an estimate finds no luck in the choice"), (0.5, "on patients without a part")])
+@pytest.mark.parametrize(
+    ("spread", "expected"), [(0.0, "these exams do not show how much of it is luck"), (0.5, "on patients without a part")]
+)
 def test_luck_is_a_figure_only_where_some_was_seen(tmp_path, capsys, spread, expected):
     """Moves of 0 leave the same checkpoint the best on any patients, as those of a handful of positive exams nearly do."""
     moves = spread * np.random.default_rng(0).standard_normal((3, selection.GROUPS)) / selection.GROUPS

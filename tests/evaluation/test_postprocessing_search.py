@@ -9,8 +9,8 @@ import simulated
 from pneumodet.core.errors import ConfigError, DataError
 from pneumodet.data import annotations
 from pneumodet.evaluation import postprocess_bench, postprocess_search
-from pneumodet.evaluation.metrics import average_precision, rsna
-from pneumodet.evaluation.metrics.operating_point import patient_folds
+from pneumodet.evaluation.metrics import average_precision, rsna, uncertainty
+from pneumodet.evaluation.metrics.operating_point import choose, cross_fitted, just_below, patient_folds
 from pneumodet.inference.postprocess.recipe import Recipe, apply_to_cases
 
 EXAMS = 300
@@ -78,7 +78,8 @@ def test_no_single_value_is_better_than_the_saved_one(cases, gate, result):
         return rsna.case_threshold(apply_to_cases(dataclasses.replace(recipe, score_threshold=0.0), [cases], gate=gate))
 
     threshold, best = value(result.recipe)
-    assert result.recipe.score_threshold == threshold
+    scores = apply_to_cases(dataclasses.replace(result.recipe, score_threshold=0.0), [cases], gate=gate).scores
+    assert result.recipe.score_threshold == just_below(threshold, scores) < threshold
     for grid in postprocess_search.grids(1, gate).values():
         for changes in grid:
             assert value(dataclasses.replace(result.recipe, **changes))[1] < best + postprocess_bench.MARGIN / np.sqrt(
@@ -95,6 +96,16 @@ def test_figures_are_of_each_fold_after_the_recipe_of_the_others(cases, folds, g
         assert row["figure"]["low"] < row["figure"]["value"] < row["figure"]["high"]
     assert result.table["rows"][-1]["figure"]["value"] == pytest.approx(np.nanmean(rsna.case_scores(result.cross_fitted)), rel=1e-12)
     assert recipe_of(result.table["rows"][-1]["chosen"]) == result.recipe
+
+
+def test_a_threshold_alone_has_the_interval_and_the_stored_value_of_an_evaluation(cases, folds, result):
+    """By another method the same exams had [0.014, 0.107] here and [0.012, 0.097] there; and export and recipe had two thresholds of one choice."""
+    first = result.table["rows"][0]
+    at, fitted = cross_fitted(cases, "rsna", folds=folds)
+    evaluated = uncertainty.intervals(cases, score_threshold=at[cases.box_case], resamples=20)["figures"]["rsna_metric"]
+    assert first["figure"] == pytest.approx(evaluated, rel=1e-9)
+    assert [one["score_threshold"] for one in first["in_folds"]] == fitted["thresholds"], "on the same detections nothing is computed again"
+    assert first["chosen"] == {"score_threshold": just_below(choose(cases, "rsna")["threshold"], cases.scores)}
 
 
 def test_gains_add_up(result):

@@ -193,7 +193,7 @@ def test_two_models(plain):
     same = summary.summarize(plain, resamples=50, other=plain)["comparison"]["figures"]["rsna_metric"]
     assert (same["value"], same["low"], same["p"]) == (0, None, None)
     worse = summary.summarize(plain, resamples=200, other=made_up.loaded(sensitivity=0.1, facts=False), names=("good", "bad"))["comparison"]
-    assert worse["figures"]["coco.pneumonia.AP50"]["sentence"].startswith("good is better by")
+    assert worse["figures"]["coco.pneumonia.AP50"]["sentence"].startswith("good is better: bad - good = -")
     with pytest.raises(DataError, match="on the same"):
         summary.summarize(plain, resamples=20, other=made_up.loaded(exams=60, facts=False))
 

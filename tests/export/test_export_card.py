@@ -33,6 +33,14 @@ def test_hostile_names_are_text():
     assert text.count("<script>") == 1 and f'"exams_sha256": "{HOSTILE}"' in text, "a code span shows what stands in it"
 
 
+def test_exams_held_out_are_those_of_validation_and_of_test():
+    """27 were "held out", where 35 of the test were as well."""
+    about = ModelCard(data=DataRecord(folder="", manifest_sha256="", train_exams=138, val_exams=27))
+    text = card.read_me(about, {"test_exams": 35}, None)
+    assert "- Exams trained on: 138\n- Exams held out for validation: 27\n- Exams held out for test: 35\n" in text
+    assert "for test" not in card.read_me(about, {"test_exams": 0}, None) and "for test" not in card.read_me(about, None, None)
+
+
 def test_what_is_held_to_a_tolerance_is_said():
     """-0.0033 beside an allowed 0.002 that is not in the table seems an error that was passed over: on 35 images one alone makes 1 / 35."""
 

@@ -77,6 +77,14 @@ def test_every_page_is_whole_and_needs_nothing(tmp_path, name):
     assert "For research, not a medical device." in "".join(page.text)
 
 
+@pytest.mark.parametrize("name", made_up_pages.PAGES)
+def test_no_table_repeats_the_heading_that_it_stands_below(tmp_path, name):
+    text = made_up_pages.PAGES[name](tmp_path, HARMLESS).read_text(encoding="utf-8")
+    for section in text.split("<h2 ")[1:]:
+        headings = re.findall(r"(?:<h3[^>]*>|<caption><span>)([^<]*)<", section)
+        assert section.partition(">")[2].partition("<")[0] not in headings
+
+
 def test_a_page_lists_the_sections_that_have_content():
     text = templating.part("sections", "<of>", [("one", "<One>", Markup("<p>1</p>")), ("two", "Two", ""), ("three", "Three", " \n")])
     assert text.startswith(

@@ -120,7 +120,7 @@ def test_a_step_that_loses_is_named_and_another_recipe_recommended(scene, tmp_pa
     highest = max(row["figure"]["value"] for row in table["rows"])
     assert table["rows"][table["best_step"]]["figure"]["value"] == pytest.approx(highest, abs=combining.SMALLEST_LOSS)
     # the figure of the clear best has no luck in it
-    assert table["best_step_corrected"] == pytest.approx(highest, abs=5e-4) and f"; {split_use.NO_LUCK} of the step" in out
+    assert table["best_step_corrected"] == pytest.approx(highest, abs=5e-4) and f"; {split_use.NO_LUCK}. " in out
 
 
 def rows_of(*values):

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 import subprocess
 import sys
 
@@ -59,9 +60,21 @@ def test_the_page_stands_alone_and_has_all(page):
         assert title in reader.text
     assert reader.tags.count("svg") == 5 + 5 + 1, "a plot a figure, of values and of differences, and one of ROC curves"
     assert sentences.MEANING in text
+    assert "Runs are compared patient by patient" in text and "the same resamples" not in text, "intervals of differences are no bootstrap"
     assert "the whole interval is above 0: the run is better" in text and "the whole interval is below 0: the run is worse" in text
     assert "2,260,546" in text
     assert "1 h 5 min" in text
+
+
+@pytest.mark.parametrize(
+    ("count", "captions"), [(1, ["ROC of radiographs of a, area 0.800"]), (2, ["ROC of radiographs; in brackets the area"])]
+)
+def test_an_area_stands_where_its_line_is_named(count, captions):
+    """The page of one run spoke of brackets, and had neither brackets nor a legend."""
+    curve, area = {"false_positive_rate": [0, 1], "sensitivity": [0, 1]}, {"image.roc_auc": {"value": 0.8}}
+    charts = comparison_page._roc({"runs": [{"name": name, "figures": area, "roc": curve} for name in "ab"[:count]]})
+    assert re.findall("<figcaption>(.*?)</figcaption>", "".join(charts)) == captions
+    assert [f"{name} (0.800)</li>" in charts[0] for name in "ab"[:count]] == [count > 1] * count
 
 
 def test_the_markdown_has_tables_of_equal_rows(page):

@@ -132,6 +132,22 @@ def test_a_difference_cancels_what_both_share_and_needs_patients_that_differ():
     assert best["value"] == 1 and 0.7 < best["low"] < 1 and best["p"] < 0.001
 
 
+@pytest.mark.parametrize(
+    ("kinds", "bounded"), [(("share", "share"), True), (("share", "curve"), True), (("rate", "rate"), False), (("mean", "share"), False)]
+)
+def test_a_difference_of_shares_lies_where_differences_can_lie(kinds, bounded):
+    """Of 6 positive exams an F1 had a difference of -1.132 to -0.099."""
+    moved = 0.1 * np.resize([1.0, -1.0], 8)
+    a, b = Moved(0.2, -moved, kinds[0], 8), Moved(0.9, moved, kinds[1], 8)
+    one, turned = interval.difference(b, a), interval.difference(a, b)
+    half = stats.t.isf(0.025, 7) * 0.2 * np.sqrt(8)
+    if not bounded:
+        assert (one["low"], one["high"]) == (pytest.approx(-0.7 - half), pytest.approx(-0.7 + half))
+    else:
+        assert (one["low"], one["high"]) == (-1, pytest.approx(-0.7 + half))
+    assert (turned["low"], turned["high"]) == (pytest.approx(-one["high"]), pytest.approx(-one["low"]))
+
+
 def test_a_spread_of_choices_widens_and_missing_resamples_say_so():
     fixed = share(30, 60)
     drawn = np.random.default_rng(5).normal(0.5, 0.2, 400)

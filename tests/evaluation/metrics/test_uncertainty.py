@@ -158,19 +158,20 @@ def test_the_better_model_is_named(two_models):
     good, bad = two_models
     result = compare(good, bad, thresholds=(THRESHOLD, THRESHOLD), names=("old", "new"), resamples=200)["figures"]["lesion.sensitivity"]
     assert result["value"] == pytest.approx(result["b"] - result["a"]) and result["value"] < 0
-    low, high = -result["high"], -result["low"]
-    assert 0 < low < high
-    assert result["sentence"].startswith(f"old is better by {-result['value']:.3f} [{low:.3f}, {high:.3f}] (95% interval, p ")
+    low, high = result["low"], result["high"]
+    assert low < high < 0
+    assert result["sentence"].startswith(f"old is better: new - old = {result['value']:.3f} [{low:.3f}, {high:.3f}] (95% interval, p ")
     turned = compare(bad, good, thresholds=(THRESHOLD, THRESHOLD), names=("old", "new"), resamples=200)["figures"]["lesion.sensitivity"]
-    assert turned["sentence"] == result["sentence"].replace("old", "new")
-    assert (turned["low"], turned["high"]) == (pytest.approx(low), pytest.approx(high))
+    shown = f"new is better: new - old = +{-result['value']:.3f} [+{-high:.3f}, +{-low:.3f}] (95% interval, p "
+    assert turned["sentence"].startswith(shown), "the same direction, whoever is better"
+    assert (turned["low"], turned["high"]) == (pytest.approx(-high), pytest.approx(-low))
 
 
 def test_fewer_false_positives_are_better():
     cases = simulated(np.random.default_rng(4), 60)
     result = compare(cases, cases, thresholds=(0.2, 0.6), names=("low", "high"), resamples=100)["figures"]["lesion.fp_per_image"]
     assert result["value"] < 0
-    assert result["sentence"].startswith(f"high is better by {-result['value']:.3f} [")
+    assert result["sentence"].startswith(f"high is better: high - low = {result['value']:.3f} [-")
 
 
 def test_the_comparison_is_paired(two_models):

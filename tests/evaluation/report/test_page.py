@@ -9,8 +9,9 @@ from made_up_metrics import EVIL, UNCLEAR, gains, metrics
 from markupsafe import escape
 from PIL import Image
 
-from pneumodet.core import split_use
+from pneumodet.core import paths, split_use
 from pneumodet.evaluation.metrics.calibration import OWN
+from pneumodet.evaluation.metrics.froc import RATES
 from pneumodet.evaluation.report import glossary, model_card, page
 from pneumodet.viz import charts, markup
 from pneumodet.viz.charts import Line
@@ -128,6 +129,36 @@ def test_a_large_gallery_stays_small(tmp_path):
     picture = Image.fromarray(rng.integers(0, 255, (64, 64, 3)).astype(np.uint8)).resize((1024, 1024))
     path = page.write_report(tmp_path, metrics(), pictures=[(str(index), picture, "") for index in range(24)])
     assert path.stat().st_size < 10_000_000
+
+
+def test_the_rates_of_froc_are_the_same_everywhere():
+    """The guide had one more than the report."""
+    of_table = [key for key in page.NAMES if key.startswith("froc.sensitivity_at_")]
+    assert of_table == [f"froc.sensitivity_at_{rate:g}" for rate in RATES]
+    names = [f"{rate:g}" if rate >= 1 else f"1/{1 / rate:g}" for rate in RATES]
+    guide = (paths.PROJECT_ROOT / "docs" / "guide" / "evaluate.md").read_text(encoding="utf-8")
+    assert f"at {', '.join(names[:-1])} and {names[-1]} false positives an image, and their mean |" in guide
+    card = model_card.text({"froc.mean_sensitivity": 0.5})
+    assert f"FROC mean sensitivity ({names[0]} to {names[-1]} false positives an image)" in card
+    assert len(RATES) == 6 and "all six rates" in glossary.TERMS["FROC"]
+
+
+def test_the_model_card_is_not_shown_as_markdown(tmp_path):
+    """Its table stood there in vertical bars and dashes; what it says stands in the page's own sections."""
+    text = "".join(read(page.write_report(tmp_path, metrics())).text)
+    assert "| ---" not in text and "## " not in text
+    for sentence in (model_card.INTENDED_USE, model_card.OF_THESE_ONLY):
+        assert sentence in text and sentence in (tmp_path / page.MODEL_CARD).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("highest", "last"), [(1, 1.2), (0.3333, 0.4), (0.98, 1.2), (5, 6), (7, 8), (4, 5), (100, 120), (95, 100), (1234, 1500), (1e-7, 1.2e-7)]
+)
+def test_the_highest_bar_does_not_touch_the_end_of_its_axis(highest, last):
+    svg = charts.bar_chart("t", [0, 1, 2], {"a": [highest, 0], "b": [highest / 3, 0]}, x="x", y="y")
+    tops = [float(one) for one in re.findall(r'class="bar c\d" x="[\d.]+" y="([\d.]+)"', svg)]
+    ticks = {float(y) - 4: float(name) for y, name in re.findall(r'x="46" y="([\d.]+)" text-anchor="end">([^<]*)<', svg)}
+    assert min(tops) > 12 + 5 and ticks[12.0] == pytest.approx(last), "and the axis ends with a tick"
 
 
 def test_points_lie_where_they_should():

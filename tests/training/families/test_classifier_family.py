@@ -65,7 +65,7 @@ def test_a_run_with_two_heads_leaves_figures_scores_and_pictures(both, classifie
     assert sum(cells.values()) == np.sum(metrics["classes"]["confusion"]) == metrics["images"]
     assert cells["tp"] + cells["fn"] == metrics["positive_images"] == sum(metrics["classes"]["confusion"][2])
     assert {"roc.png", "confusion.png", "scores.csv", "metrics.json"} <= {path.name for path in (folder / "evaluation").iterdir()}
-    assert any("These exams chose the checkpoint, the best of 2 (" in warning for warning in metrics["warnings"])
+    assert any("These exams chose the checkpoint, the best of 2, so" in warning for warning in metrics["warnings"])
     assert (metrics["figures_on"], metrics["test_exams"]) == ("validation, used to choose this checkpoint, the best of 2", 0)
     assert metrics["checkpoint_best"] == pytest.approx(outcome.memory.best, rel=1e-7) and metrics["checkpoint_last_step"] == 6
     record = json.loads((folder / "run.json").read_text())

@@ -158,7 +158,9 @@ def _print(result: "evaluating.Result") -> None:
     for line in result.without_interval():
         console.out(f"  {line}")
     threshold = metrics["rsna_threshold"]
-    console.out(f"  {'threshold for new data':26}{'none' if threshold is None else f'{threshold:.4f}'}")
+    # below all of the folds it would seem an error
+    below = "  (a little below the score that it was chosen by)" if metrics["operating_point"].get("threshold_is") else ""
+    console.out(f"  {'threshold for new data':26}{'none' if threshold is None else f'{threshold:.4f}{below}'}")
     console.out(f"Operating point: {metrics['rsna_threshold_source']}")
     worst = metrics["slices"]["worst"]
     if worst:

@@ -26,7 +26,7 @@ def print_trained(outcome: Any, folder: Path, *, resume: str) -> bool:
             last = "undefined" if choice.last is None else f"{choice.last:.4f}"
             console.out(f"Last:    {outcome.best_metric} {last} at step {choice.last_step}")
         if choice.finds_no_luck:
-            console.out(f"Luck:    {split_use.NO_LUCK}, {split_use.HARDLY}")
+            console.out(f"Luck:    {split_use.NO_LUCK}")
         elif choice.corrected is not None:
             console.out(
                 f"Luck:    on patients without a part in the choice the best has about {outcome.best_metric} {choice.corrected:.4f}"

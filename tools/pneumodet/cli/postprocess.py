@@ -141,6 +141,8 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _print(args: argparse.Namespace, table: dict) -> None:
+    from pneumodet.evaluation import postprocess_table
+
     counted = console.counted
     of = (
         counted(table["patients"], "patient")
@@ -157,6 +159,7 @@ def _print(args: argparse.Namespace, table: dict) -> None:
         gain = "" if row["gain"] is None else formatting.figure(row["gain"], form="+.4f")
         console.out(f"  {row['step']:{wide}}{formatting.figure(row['figure'], form='.4f'):24}{gain:28}{chosen}".rstrip())
     console.out(f"  {'all steps':{wide + 24}}{formatting.figure(table['total'], form='+.4f')}")
+    console.out(postprocess_table.HELD_FIXED)
     for row in table["rows"]:
         # fusion is no choice: who gives several models or views gets them fused, whether or not it pays
         if row["step"] in FUSED and (row["gain"]["low"] is None or row["gain"]["low"] <= 0):

@@ -27,13 +27,12 @@ VALIDATION_SPLIT, TEST_SPLIT, TRAINING_SPLIT = "val", "test", "train"
 KEY = "figures_on"
 """Of metrics.json: what the exams are to the model, one of the phrases above; None where nothing is known of that."""
 
-NO_LUCK = "an estimate finds no luck in the choice"
-"""Where the figure without the luck of the choice is no lower: of a checkpoint that is clearly the best, and of nearly any on few exams."""
+NO_LUCK = "these exams do not show how much of it is luck"
+"""Of the best figure, where the one without the luck of the choice is no lower: of a checkpoint that is clearly the best, and of nearly any where few exams
+are positive."""
 
-HARDLY = "which with few positive exams it hardly can"
-"""Of such an estimate."""
-
-_WARNING = "These exams chose the checkpoint, the best of {count}{values}, so that its figures on them {are} too good. {next}"
+# without figures: ``figures_on`` has them, and is shown wherever this is
+_WARNING = "These exams chose the checkpoint, the best of {count}, so that its figures on them {are} too good. {next}"
 FLAGS = {"once on test: --split test": 'once on test: split="test"', "(make_tfrecords --test-fraction 0.15)": "(test_fraction=0.15)"}
 """How the warning names flags -> what a caller from Python gives in their place."""
 
@@ -144,7 +143,7 @@ class Choice:
         best = f"{self.metric} {self.best:.4f} at step {self.best_step:,}"
         without = "" if self.corrected is None else f"; {self.corrected:.4f} on patients without a part in the choice"
         if self.finds_no_luck:
-            without = f"; {NO_LUCK}, {HARDLY}"
+            without = f"; {NO_LUCK}"
         if self.last_step == self.best_step:
             return f" ({best}, the last{without})"
         last = "undefined" if self.last is None else f"{self.last:.4f}"
@@ -177,7 +176,6 @@ def warning(metrics: Mapping[str, Any]) -> str | None:
         return None
     return _WARNING.format(
         count=choice.compared,
-        values=choice.values,
         are="may be" if choice.finds_no_luck else "are",
         next=_TEST_NEXT if metrics.get("test_exams") else _NO_TEST_NEXT,
     )

@@ -14,7 +14,10 @@ import numpy as np
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation.metrics import jackknife, rsna
 from pneumodet.evaluation.metrics.average_precision import PrecisionRecall
+from pneumodet.evaluation.metrics.interval import Moved
+from pneumodet.evaluation.metrics.jackknife import Ratio
 from pneumodet.evaluation.metrics.matching import HIT_IOU
+from pneumodet.evaluation.metrics.operating_point import just_below
 from pneumodet.inference.postprocess import recipe as recipes
 from pneumodet.inference.postprocess.recipe import Recipe
 from pneumodet.inference.postprocess.steps import Overlaps, checked_gate, replaced
@@ -96,8 +99,14 @@ class Bench:
         return recipe
 
     def with_thresholds(self, chosen: Sequence[Recipe]) -> list[Recipe]:
-        """Return the recipe of each index with the score threshold that is best on the cases that it was chosen on."""
-        return [dataclasses.replace(one, score_threshold=self.evaluate(one)[index][1]) for index, one in enumerate(chosen)]
+        """Return the recipe of each index with the score threshold that is best on the cases that it was chosen on.
+
+        Those of folds are used on these very detections; the last one is for new data, and is moved as ``operating_point.just_below`` says.
+        """
+        of_folds = [dataclasses.replace(one, score_threshold=self.evaluate(one)[index][1]) for index, one in enumerate(chosen)]
+        last = of_folds.pop()
+        below = just_below(last.score_threshold, self.run(chosen[-1]).scores)
+        return [*of_folds, dataclasses.replace(last, score_threshold=below)]
 
     def _rsna(self, cases: Cases) -> list[tuple[float, float]]:
         first = np.diff(cases.box_case, prepend=-1) > 0
@@ -156,13 +165,17 @@ class Row:
         self.cases = replaced(bench.sources[0], *arrays)
         if bench.objective == "rsna":
             scores = rsna.case_scores(self.cases, rules=bench.rules)
-            self._sums = np.stack([np.nan_to_num(scores), ~np.isnan(scores)])
+            self._ratio = Ratio(np.nan_to_num(scores), (~np.isnan(scores)).astype(np.float64))
         self._curve = PrecisionRecall(self.cases, iou_thresholds=_AP50_IOU) if bench.objective == "ap50" else None
 
-    @property
-    def carriers(self) -> np.ndarray:
-        """(C,) bool: the cases that the objective is of."""
-        return self.cases.positive if self._curve is not None else self._sums[1] > 0
+    def moved(self, patients: np.ndarray, *, resamples: int, seed: int) -> Moved:
+        """Return the objective with what moves it, by the methods of ``evaluation.metrics.interval``; arguments as of ``postprocess_table.Figures``."""
+        if self._curve is None:
+            return self._ratio.moved(patients)
+        carriers = {"": self.cases.positive}
+        return jackknife.of_figures(lambda weights: {"": self.figure(weights)}, patients, carriers=carriers, groups=resamples, seed=seed)[
+            ""
+        ]
 
     def figure(self, weights: np.ndarray) -> np.ndarray:
         """Return the (B,) objective for (C, B) float64 weights of the cases.
@@ -170,7 +183,7 @@ class Row:
         AP is the mean of the folds' APs: scores of two recipes need not be comparable, and AP over all cases would rank one against the other.
         """
         if self._curve is None:
-            return jackknife.ratio(*(self._sums @ weights))
+            return self._ratio(weights)
         of_folds = np.stack([self._curve.average_precision(weights * inside[:, None])[0] for inside in self._of_fold.T])
         return jackknife.ratio(np.nansum(of_folds, axis=0), (~np.isnan(of_folds)).sum(axis=0))
 

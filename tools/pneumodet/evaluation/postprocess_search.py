@@ -164,7 +164,7 @@ def search(
         "seed": seed,
     }
     last = table.rows[-1]
-    of_rows = tabulated(table, figures, alone=alone, folds=len(fold_names), resamples=resamples)
+    of_rows = tabulated(table, figures, alone=alone, folds=len(fold_names))
     return SearchResult(last.recipes[-1], last.cases, head | of_rows, figures.moves)
 
 

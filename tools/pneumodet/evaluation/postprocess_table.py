@@ -12,7 +12,14 @@ import numpy as np
 
 from pneumodet.data.cases import Cases
 from pneumodet.evaluation.metrics import interval, jackknife
+from pneumodet.evaluation.metrics.interval import Moved
 from pneumodet.inference.postprocess.recipe import Recipe
+
+HELD_FIXED = (
+    "Intervals hold recipes and their thresholds fixed. Those that evaluate and compare give of the same figure choose thresholds again in each resample of "
+    "patients, so that they may be wider."
+)
+"""Of the table's intervals, which are made as evaluate's in all else."""
 
 
 class Row(Protocol):
@@ -24,12 +31,11 @@ class Row(Protocol):
     cases: Cases
     """Each case after the recipe that the other folds gave."""
 
-    @property
-    def carriers(self) -> np.ndarray:
-        """(C,) bool: the cases that the objective is of."""
-
     def figure(self, weights: np.ndarray) -> np.ndarray:
         """Return the (B,) objective for (C, B) float64 weights of the cases."""
+
+    def moved(self, patients: np.ndarray, *, resamples: int, seed: int) -> Moved:
+        """Return the objective with what moves it; arguments as of ``Figures``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,21 +60,23 @@ class Rows:
 
 
 class Figures:
-    """The figures of all rows with what each patient, or each group of patients, moves them by."""
+    """The figures of all rows with what each patient, or each group of patients, moves them by.
+
+    Args of the constructor:
+      patients: (C,) int64, the same number for the exams of one patient.
+      rows: of one objective.
+      resamples: most groups of patients.
+      seed: of the groups.
+    """
 
     def __init__(self, patients: np.ndarray, rows: Sequence[Row], *, resamples: int, seed: int) -> None:
-        self._moved = jackknife.of_figures(
-            lambda weights: {index: row.figure(weights) for index, row in enumerate(rows)},
-            patients,
-            carriers={index: row.carriers for index, row in enumerate(rows)},
-            groups=resamples,
-            seed=seed,
-        )
+        self._moved = [row.moved(patients, resamples=resamples, seed=seed) for row in rows]
+        self._groups = {"groups": resamples, "seed": seed}
 
     @property
     def moves(self) -> np.ndarray:
         """(rows, G) float64: by how much each group of patients moves each row's figure."""
-        return np.stack([one.moved for one in self._moved.values()])
+        return np.stack([jackknife.by_groups(one.moved, **self._groups) for one in self._moved])
 
     def of(self, index: int, previous: int | None = None) -> dict[str, float | str | None]:
         """Return value and interval of a row, or of its difference to another."""
@@ -76,7 +84,7 @@ class Figures:
         return interval.of(self._moved[index] if previous is None else self._moved[index].less(self._moved[previous]))
 
 
-def tabulated(table: Rows, figures: Figures, *, alone: int, folds: int, resamples: int) -> dict[str, object]:
+def tabulated(table: Rows, figures: Figures, *, alone: int, folds: int) -> dict[str, object]:
     """Return ``rows``, ``total`` and ``note`` as ``search`` describes them."""
     rows = [
         {
@@ -92,8 +100,7 @@ def tabulated(table: Rows, figures: Figures, *, alone: int, folds: int, resample
         "rows": rows,
         "total": figures.of(len(rows) - 1, alone),
         "note": f"Figures are cross-fitted: each exam is processed by the recipe that the other {folds - 1} of {folds} folds of patients gave. "
-        f"Intervals (95 %): by how much each patient moves a figure, in at most {resamples:,} groups, recipes held fixed. The saved recipe is chosen on all "
-        "patients.",
+        f"95 % intervals: by how much each patient moves a figure. {HELD_FIXED} The saved recipe is chosen on all patients.",
     }
 
 

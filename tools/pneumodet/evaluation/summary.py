@@ -52,7 +52,7 @@ is all that can be seen of it."""
 
 HISTOGRAM_BINS = 20
 
-NEW_DATA = "threshold for new data, chosen on all of these images; no figure of this evaluation is at it"
+NEW_DATA = "threshold for new data, chosen on all of these images and set a little below the score that it was chosen by; no figure of this evaluation is at it"
 
 
 @contextlib.contextmanager

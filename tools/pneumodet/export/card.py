@@ -134,7 +134,9 @@ def read_me(card: ModelCard, metrics: Mapping[str, Any] | None, parity: Parity |
             "Results", [f"This checkpoint was not evaluated: nothing is known of how well it {does}, and it has no score threshold."]
         )
     parts += _part("Classes", [f"- {number}: {plain(name)}" for name, number in (card.label_map or {}).items()])
-    parts += _part("Training data", [*(_data(card.data) if card.data else []), *(_known_again(card.seen) if card.seen else [])])
+    parts += _part(
+        "Training data", [*(_data(card.data, metrics or {}) if card.data else []), *(_known_again(card.seen) if card.seen else [])]
+    )
     parts += _part("Input", _input(card.size) if card.size else [])
     after = [
         f"- Calibration: {plain(card.calibrator.method)}, in model.json; it rests on {plain(probability.rests_on(card.metrics))}"
@@ -155,10 +157,12 @@ def _part(title: str, lines: list[str]) -> list[str]:
     return ["", f"## {title}", "", *lines]
 
 
-def _data(data: DataRecord) -> list[str]:
+def _data(data: DataRecord, metrics: Mapping[str, Any]) -> list[str]:
     rows = {
         "Exams trained on": data.train_exams,
-        "Exams held out": data.val_exams,
+        "Exams held out for validation": data.val_exams,
+        # of the same records; the run's own record counts but the other two
+        "Exams held out for test": metrics.get("test_exams") or None,
         "Split by": data.split_by,
         "SHA-256 of the data manifest": data.manifest_sha256 or None,
     }

@@ -23,6 +23,7 @@ _BAR_LEFT, _BAR_NUMBER = 2, 64  # room for a bar's number on its right
 _BAR, _BAR_NAME, _BAR_GAP = 13, 17, 7
 _MAP = 200
 _SAMPLE_HEIGHT = 14
+_ROOM = 1.05  # what an axis of bars reaches at least, in heights of the highest one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,15 +146,17 @@ def bar_chart(title: str, edges: Sequence[float], series: Mapping[str, Sequence[
       x: name of the horizontal axis.
       y: name of the vertical axis.
     """
-    top = max((value for values in series.values() for value in values), default=0)
-    if not top:
+    highest = max((value for values in series.values() for value in values), default=0)
+    if not highest:
         return Markup()
+    marked = _ticks_above(highest)
+    top = marked[-1]
 
     def place(px: float, py: float) -> tuple[float, float]:
         across = (px - edges[0]) / ((edges[-1] - edges[0]) or 1)
         return _LEFT + across * (WIDTH - _LEFT - _RIGHT), HEIGHT - _BOTTOM - py / top * (HEIGHT - _TOP - _BOTTOM)
 
-    parts = _axes(x, y, ticks(edges[0], edges[-1]), ticks(0, top), place)
+    parts = _axes(x, y, ticks(edges[0], edges[-1]), marked, place)
     for index, values in enumerate(series.values()):
         for bin_, value in enumerate(values):
             (left, upper), (right, lower) = place(edges[bin_], value), place(edges[bin_ + 1], 0)
@@ -263,6 +266,12 @@ def ticks(low: float, high: float, count: int = _TICKS) -> list[float]:
     step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough)
     # 1e-9: an end that is a round number must not fall out by rounding
     return [index * step for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+def _ticks_above(highest: float) -> list[float]:
+    """Return round numbers from 0 to the first that leaves room above the highest bar: it would seem cut off where it touches the chart's end."""
+    step = ticks(0, highest)[1]
+    return [index * step for index in range(math.ceil(_ROOM * highest / step - 1e-9) + 1)]
 
 
 def _ends(values: Sequence[float]) -> tuple[float, float]:

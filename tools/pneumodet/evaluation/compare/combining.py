@@ -216,7 +216,7 @@ def _of_losses(table: dict[str, Any], detector: str) -> list[str]:
     if best < len(rows) - 1:
         figure = f"an RSNA metric of {rows[best]['figure']['value']:.3f} against {rows[-1]['figure']['value']:.3f} with all steps"
         if split_use.finds_no_luck(rows[best]["figure"]["value"], corrected, digits=3):
-            figure += f"; {split_use.NO_LUCK} of the step, {split_use.HARDLY}"
+            figure += f"; {split_use.NO_LUCK}"
         elif corrected is not None:
             # the steps' own values are cross-fitted, the choice among the rows is not
             figure += f"; {corrected:.3f} where the step is chosen without the patients that it is measured on"

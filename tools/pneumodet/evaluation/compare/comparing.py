@@ -160,8 +160,9 @@ def _method(patients: int, others: int, request: Request) -> str:
     """Return how intervals and differences come about."""
     text = (
         f"95 % intervals: by how much each of {patients:,} patients moves a figure, in at most {request.resamples:,} groups; where thresholds were chosen on "
-        f"these exams, they are chosen again in each of as many resamples; seed {request.seed}. Differences are patient by patient."
+        f"these exams, they are chosen again in each of as many resamples; seed {request.seed}."
     )
+    text += " Differences are patient by patient." if others else ""
     if others < 2:
         return text
     return text + (

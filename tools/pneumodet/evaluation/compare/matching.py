@@ -172,10 +172,10 @@ def _at(cases: Cases, point: Point, seed: int) -> tuple[float | np.ndarray, str,
         by_case, fitted = operating_point.cross_fitted(cases, point.aim, folds=folds, rules=RULES)
     # a threshold of few patients is still of use, as long as the reader knows that it flatters
     except DataError as error:
-        chosen = operating_point.choose(cases, point.aim, rules=RULES)
+        threshold = operating_point.just_below(operating_point.choose(cases, point.aim, rules=RULES)["threshold"], cases.scores)
         return (
-            chosen["threshold"],
-            f"Score of at least {chosen['threshold']:.4g}, chosen on these very exams, which flatters: {error}",
+            threshold,
+            f"Score of at least {threshold:.4g}, chosen on these very exams, which flatters: {error}",
             None,
         )
     return by_case[cases.box_case], fitted["note"], Choice(point.aim, folds, rules=RULES)

@@ -123,13 +123,12 @@ def _roc(result: Mapping[str, Any]) -> list[Markup]:
     charts = []
     # colours repeat beyond this number of lines
     for first in range(0, len(runs), LINES):
-        lines = [Line(_with_area(run), run["roc"]["false_positive_rate"], run["roc"]["sensitivity"]) for run in runs[first : first + LINES]]
-        charts.append(plots.roc("ROC of radiographs; in brackets the area", lines))
+        shown = [(run, markup.number(run["figures"]["image.roc_auc"]["value"])) for run in runs[first : first + LINES]]
+        lines = [Line(f"{run['name']} ({area})", run["roc"]["false_positive_rate"], run["roc"]["sensitivity"]) for run, area in shown]
+        # one line alone has no legend in which its area could stand
+        alone = f" of {shown[0][0]['name']}, area {shown[0][1]}"
+        charts.append(plots.roc("ROC of radiographs" + (alone if len(lines) == 1 else "; in brackets the area"), lines))
     return charts
-
-
-def _with_area(run: Mapping[str, Any]) -> str:
-    return f"{run['name']} ({markup.number(run['figures']['image.roc_auc']['value'])})"
 
 
 def _cost(result: Mapping[str, Any]) -> Table:

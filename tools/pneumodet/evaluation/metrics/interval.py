@@ -13,7 +13,8 @@
 - ``curve`` (AP, FROC, areas): value -+ t x standard error of its log-odds, so that both ends lie between 0 and 1 (for areas: Pepe, The Statistical
   Evaluation of Medical Tests, 2003, section 5.2), with as many degrees of freedom as there are patients of the rarer kind, less one.
 - ``rate`` (false positives an image): as a share, of a Poisson count and by the gamma distribution (Fay and Feuer, Stat. Med. 1997).
-- ``mean``, and every difference: value -+ t x standard error, with as many degrees of freedom as the moves show (Satterthwaite, Biom. Bull. 1946).
+- ``mean``, and every difference: value -+ t x standard error, with as many degrees of freedom as the moves show (Satterthwaite, Biom. Bull. 1946). That
+  of two shares or points of curves ends at -1 and 1, beyond which no difference lies.
 
 A figure that no patient moves, or that too few patients make, gets no interval, and a sentence says why: none has no width.
 """
@@ -42,6 +43,9 @@ MOST_UNDEFINED = 0.05
 KINDS = ("share", "curve", "rate", "mean")
 """What figures are, by what values they can have: shares and points of curves lie in [0, 1], rates from 0 on, means anywhere."""
 
+BOUNDED = ("share", "curve")
+"""Those that lie in [0, 1], so that differences of them lie in [-1, 1]."""
+
 DIFFERENCE = "difference"
 """Kind of a difference of two models."""
 
@@ -65,6 +69,7 @@ class Spread:
       patients: how many it is of: of sensitivity those with a positive exam. Of a difference, those in whom two models differ.
       single: every patient that it is of counts once, wholly or not at all, so that it is a binomial share.
       of_choice: the part of the variance that is of the choice of thresholds.
+      bounded: it is a difference of figures of ``BOUNDED``.
       refused: why no interval is made of it although one could be.
     """
 
@@ -75,6 +80,7 @@ class Spread:
     patients: int
     single: bool = False
     of_choice: float = 0.0
+    bounded: bool = False
     refused: str | None = None
 
 
@@ -102,9 +108,8 @@ class Moved:
     def spread(self) -> Spread:
         """How the figure varies."""
         df = degrees_of_freedom(self.moved)
-        return Spread(
-            self.value, variance(self.moved, self.refitted), df, self.kind, self.patients, self.single, self.of_choice, self.refused
-        )
+        whole = variance(self.moved, self.refitted)
+        return Spread(self.value, whole, df, self.kind, self.patients, self.single, self.of_choice, refused=self.refused)
 
     @property
     def of_choice(self) -> float:
@@ -125,7 +130,8 @@ class Moved:
             fixed = (value / (differ + 1)) ** 2
         df = degrees_of_freedom(moved)
         refused = self.refused or other.refused
-        return Spread(value, fixed + of_choice, df, DIFFERENCE, differ, of_choice=of_choice, refused=refused)
+        bounded = self.kind in BOUNDED and other.kind in BOUNDED
+        return Spread(value, fixed + of_choice, df, DIFFERENCE, differ, of_choice=of_choice, bounded=bounded, refused=refused)
 
 
 def of(figure: Moved | Spread, *, confidence: float = CONFIDENCE) -> Interval:
@@ -138,7 +144,9 @@ def of(figure: Moved | Spread, *, confidence: float = CONFIDENCE) -> Interval:
     spread = figure.spread if isinstance(figure, Moved) else figure
     if why := reason(spread):
         return {"value": None if np.isnan(spread.value) else spread.value, "low": None, "high": None, "undefined": why}
-    ends = {"share": _share, "curve": _curve, "rate": _rate, "mean": _mean, DIFFERENCE: _mean}[spread.kind](spread, (1 - confidence) / 2)
+    ends = {"share": _share, "curve": _curve, "rate": _rate, "mean": _mean, DIFFERENCE: _difference}[spread.kind](
+        spread, (1 - confidence) / 2
+    )
     return {"value": spread.value, "low": float(ends[0]), "high": float(ends[1])}
 
 
@@ -311,6 +319,11 @@ def _mean(figure: Spread, tail: float) -> tuple[float, float]:
 
     half = -special.stdtrit(figure.df, tail) * np.sqrt(figure.variance)
     return figure.value - half, figure.value + half
+
+
+def _difference(figure: Spread, tail: float) -> tuple[float, float]:
+    low, high = _mean(figure, tail)
+    return (max(low, -1.0), min(high, 1.0)) if figure.bounded else (low, high)
 
 
 def as_intervals(figures: Mapping[str, Moved], *, confidence: float = CONFIDENCE) -> dict[str, Interval]:

@@ -25,7 +25,7 @@ FOLDS = 5
 """Default number of groups of patients in a nested choice."""
 
 MARGIN = 0.001
-"""How far below the score that it was chosen by a threshold lies at the most."""
+"""How far below the score that it was chosen by a threshold for new data lies at the most."""
 
 
 def choose(cases: Cases, aim: str, *, rules: str = "strict") -> dict:
@@ -167,7 +167,7 @@ def patient_folds(cases: Cases, count: int = FOLDS, *, seed: int = 0) -> np.ndar
 
 
 def just_below(threshold: float, scores: np.ndarray) -> float:
-    """Return a threshold that calls the same detections positive as one that is the score of one of them.
+    """Return the threshold for new data of one that was chosen: one that calls the same detections positive, and is not the score of one of them.
 
     That detection would be lost where another file of the same model computes its score a little lower. What is returned lies halfway to the next lower
     score, and ``MARGIN`` away at the most.

@@ -3,7 +3,7 @@
     result = intervals(cases, score_threshold=0.3)
     result["figures"]["froc.mean_sensitivity"]        # {"value": 0.48, "low": 0.46, "high": 0.50}
     compared = compare(cases_a, cases_b, thresholds=(0.3, 0.4))
-    compared["figures"]["rsna_metric"]["sentence"]   # "B is better by 0.021 [0.004, 0.037] (95% interval, p = 0.013)."
+    compared["figures"]["rsna_metric"]["sentence"]   # "B is better: B - A = +0.021 [+0.004, +0.037] (95% interval, p = 0.013)."
 
 How an interval comes about is said in ``interval``: by how much each patient moves a figure. Where thresholds were chosen on the set itself, on other folds
 of patients, a ``Choice`` says so, and the choice is made again in each resample of patients (``refitted``). Intervals are of the patients that happened to be
@@ -236,13 +236,11 @@ def _sentence(difference: Interval, names: tuple[str, str], confidence: float, c
         return f"{names[0]} and {names[1]} cannot be compared: {difference['undefined']}"
     of_many = f", both for {comparisons} comparisons" if comparisons > 1 else ""
     how = f"({confidence:.0%} interval, {formatting.p_value(p)}{of_many})"
+    # always in the direction of the tables, also where the first model is the better one: of two directions on one page one is misread
+    shown = f"{names[1]} - {names[0]} = {formatting.with_interval(value, (low, high), form='+.3f')} {how}."
     if low <= 0 <= high:
-        return f"No difference shown: {names[1]} - {names[0]} = {formatting.with_interval(value, (low, high))} {how}."
-    # a loss of the second model is a gain of the first: the interval is turned around with it
-    better, (low, high) = (1, (low, high)) if low > 0 else (0, (-high, -low))
-    if lower_is_better:
-        better = 1 - better
-    return f"{names[better]} is better by {formatting.with_interval(abs(value), (low, high))} {how}."
+        return f"No difference shown: {shown}"
+    return f"{names[int((low > 0) != lower_is_better)]} is better: {shown}"
 
 
 def _settings(

@@ -23,6 +23,14 @@ _FIGURES = {
     "lesion.fp_per_image": "false positives an image at the operating point",
 }
 
+INTENDED_USE = (
+    "Research on finding opacities that suggest pneumonia on frontal chest radiographs. Not a medical device: not for diagnosis, triage or "
+    "treatment."
+)
+"""Of every model."""
+
+OF_THESE_ONLY = "Measured on these radiographs only. Other hospitals, devices and patients will give other figures; measure before use."
+"""Limit of every model, however good its figures are."""
 
 _KINDS = {runs.DETECTION: "detector", runs.CLASSIFICATION: "classifier"}
 
@@ -38,13 +46,7 @@ def text(metrics: Mapping[str, Any]) -> str:
     lines = [
         f"# Model card: pneumonia {_KINDS.get(metrics.get('family') or runs.DETECTION, 'model')} for chest radiographs",
         *_part("Model", [f"- {key}: {plain(metrics[key])}" for key in ("model", "checkpoint", "step") if metrics.get(key) is not None]),
-        *_part(
-            "Intended use",
-            [
-                "Research on finding opacities that suggest pneumonia on frontal chest radiographs. Not a medical device: not for diagnosis, triage "
-                "or treatment."
-            ],
-        ),
+        *_part("Intended use", [INTENDED_USE]),
         *_part("Evaluation data", _data(metrics)),
         *_part("Results", _results(metrics, class_name)),
         *_part("Operating point", _operating_point(metrics)),
@@ -52,12 +54,7 @@ def text(metrics: Mapping[str, Any]) -> str:
     slices = metrics.get("slices") or {}
     sentences = [f"- {plain(one['sentence'])}" for one in (slices.get("worst_by") or {}).values() if one]
     lines += _part("Where it is worse", [*sentences, "", plain(slices.get("caveat", ""))] if sentences else [])
-    limits = [f"- {plain(one)}" for one in metrics.get("warnings") or ()]
-    # always, however good the figures are
-    limits.append(
-        "- Measured on these radiographs only. Other hospitals, devices and patients will give other figures; measure before use."
-    )
-    lines += _part("Limits", limits)
+    lines += _part("Limits", [*(f"- {plain(one)}" for one in metrics.get("warnings") or ()), f"- {OF_THESE_ONLY}"])
     return "\n".join(lines) + "\n"
 
 

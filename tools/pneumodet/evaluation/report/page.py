@@ -109,8 +109,6 @@ def write_report(
       DataError: a file cannot be written.
     """
     metrics = Metrics(metrics)
-    # written into the page as well, so that the page alone can be handed on
-    card = model_card.text(metrics)
     page = templating.render(
         "evaluation.html",
         title=_title(metrics),
@@ -125,10 +123,11 @@ def write_report(
         gains=steps.gains(gains),
         worst=gallery.figures(pictures),
         origin=_origin(metrics, provenance, config_text),
-        model_card=card,
+        # what else the card says stands in the sections above
+        use=[model_card.INTENDED_USE, model_card.OF_THESE_ONLY],
     )
     # atomic: a run's own folder is not replaced as a whole, and must not hold half a page
-    for name, content in ((MODEL_CARD, card), (REPORT, page)):
+    for name, content in ((MODEL_CARD, model_card.text(metrics)), (REPORT, page)):
         with paths.atomic_path(folder / name) as tmp:
             tmp.write_text(content, encoding="utf-8")
     return folder / REPORT
@@ -295,7 +294,7 @@ def _calibration(metrics: Metrics) -> dict[str, Any]:
             rows.append((label, *figures))
     return {
         "charts": plots.reliability(metrics),
-        "table": Table("Calibration", ("score", *_CALIBRATION.values()), rows, notes=notes.lines),
+        "table": Table("How far scores are from observed shares", ("score", *_CALIBRATION.values()), rows, notes=notes.lines),
         "notes": [*_calibrators(metrics), *filter(None, (calibration.get("note"), calibration.get("undefined")))],
     }
 

@@ -10,13 +10,14 @@ from typing import Any
 from markupsafe import Markup
 
 from pneumodet.evaluation.metrics import calibration
+from pneumodet.evaluation.metrics.froc import RATES
 from pneumodet.viz.charts import Line, Mark, bar_chart, heatmap, line_chart
 
 FROC_RANGE = (1 / 16, 8.0)
 """Ends of the FROC's axis, false positives an image: about one step beyond the rates of the table on either side."""
 
-FROC_TICKS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Those rates, which are marked on the axis."""
+FROC_TICKS = (*RATES, FROC_RANGE[1])
+"""Marks on the axis: those rates, and its end."""
 
 HERE = "operating point"
 

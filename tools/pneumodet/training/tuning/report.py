@@ -192,7 +192,7 @@ def command(fields: Mapping[str, Any]) -> str:
 def _optimistic(best: float | None, corrected: float | None) -> str:
     """Return how optimistic the best value is, as ``OPTIMISTIC`` takes it."""
     if split_use.finds_no_luck(best, corrected):
-        return f"may be optimistic ({split_use.NO_LUCK}, {split_use.HARDLY})"
+        return f"may be optimistic ({split_use.NO_LUCK})"
     without = (
         ""
         if corrected is None
