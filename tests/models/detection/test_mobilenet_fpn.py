@@ -13,7 +13,7 @@ NAME, SIDE = "faster_rcnn_mobilenet_fpn", 128
 def test_its_feature_maps_are_those_that_have_anchors():
     import tensorflow as tf
 
-    from pneumodet.models.detection import odapi
+    from pneumodet.models.detection import odapi, odapi_mobilenet_fpn
 
     config = pipeline_config.load(NAME)
     builder = odapi.load().model_builder
@@ -23,6 +23,8 @@ def test_its_feature_maps_are_those_that_have_anchors():
     assert [grid.cells_hw[0].tolist() for grid in anchors.grids(config, [[SIDE, SIDE]])] == [[16, 16], [8, 8], [4, 4]]
     # as MobileNetV2 of ImageNet was trained, not as the ResNet whose class it is made of
     np.testing.assert_allclose(extractor.preprocess(np.float32([[[[0, 127.5, 255]]]])), [[[[-1, 0, 1]]]], atol=1e-6)
+    # as its siblings: the API's own tests make each from a config without hyperparameters
+    assert builder.FASTER_RCNN_KERAS_FEATURE_EXTRACTOR_CLASS_MAP[odapi_mobilenet_fpn.TYPE](is_training=True)
     assert extractor.classification_backbone.get_layer("block_12_add").output.shape[-1] == 96
 
 

@@ -30,13 +30,20 @@ def extractor(resnet: Any, network: Any) -> Any:
     class MobileNetV2Fpn(resnet.FasterRCNNResnetV1FpnKerasFeatureExtractor):
         """The API's extractor, with MobileNetV2 in the ResNet's place."""
 
+        # with the defaults of its siblings: a config may leave conv_hyperparams out
         def __init__(
-            self, is_training: bool, first_stage_features_stride: int = 16, batch_norm_trainable: bool = True, **more: Any
+            self,
+            is_training: bool,
+            first_stage_features_stride: int = 16,
+            batch_norm_trainable: bool = True,
+            conv_hyperparams: Any = None,
+            **more: Any,
         ) -> None:
             super().__init__(
                 is_training=is_training,
                 first_stage_features_stride=first_stage_features_stride,
                 batch_norm_trainable=batch_norm_trainable,
+                conv_hyperparams=conv_hyperparams,
                 resnet_v1_base_model=network.mobilenet_v2,
                 resnet_v1_base_model_name=_BACKBONE,
                 **more,
