@@ -250,7 +250,7 @@ def test_python_evaluates_it_as_the_command_does(both, tmp_path):
     assert "training: exams that the model learned from" in result._repr_html_() and result.report is None
     with pytest.raises(ConfigError, match=r"has no report. Its pictures are in .*out: .*roc\.png"):
         result.show()
-    with pytest.raises(ConfigError, match="^data is for detectors, but both is of the family classification. With it go run, split, "):
+    with pytest.raises(ConfigError, match="^data is for detectors, but both is of the family classification. With it go model, split, "):
         pneumodet.evaluate(folder, split="train", data=tmp_path)
     with pytest.raises(DataError, match="is evaluated on validation at the end of its training"):
         pneumodet.evaluate(folder)

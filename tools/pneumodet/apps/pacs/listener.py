@@ -140,6 +140,8 @@ class Listener(transport.ThreadedAssociationServer):
                     return
                 caller.socket.sendall(NO_PLACE)
                 self.callers.turn_away(caller, calling.BUSY)
+                # the caller closes first (PS3.8 9.2.3, Sta13), or it may see an end and no answer; the clock bounds the wait
+                _exactly(caller.socket, 1)
         except OSError as error:
             if not caller.closed and isinstance(error, ssl.SSLError):
                 self.callers.turn_away(caller, calling.NO_TLS)
