@@ -64,7 +64,7 @@ class Scale:
 
 
 FULL = Scale(exams=160, side_px=640, input_px=160, steps=280, evaluations=2, compared=8, minutes=4)
-FAST = Scale(exams=64, side_px=512, input_px=128, steps=200, evaluations=1, compared=0, minutes=1)
+FAST = Scale(exams=64, side_px=512, input_px=128, steps=200, evaluations=1, compared=0, minutes=2)
 
 
 def run(

@@ -42,6 +42,7 @@ installed tf-models-official or lvis. The bridge ``parts`` of ``odapi`` lets the
 
 REQUIRES = (
     "absl-py",
+    "contextlib2",
     "matplotlib",
     "numpy",
     "opencv-python-headless",
@@ -56,7 +57,7 @@ REQUIRES = (
     "tf-keras>=2.20,<2.22",
     "tf-slim==1.1.0",
 )
-"""What the modules import that ``odapi`` loads. The extra [train] names each of them, too, which a test compares."""
+"""What the modules import that ``odapi`` loads, and the API's dataset tools (contextlib2). The extra [train] names each of them, too, which a test compares."""
 
 _WHEEL = f"tf_object_detection_api-{VERSION}-py3-none-any.whl"
 _INFO = f"tf_object_detection_api-{VERSION}.dist-info"
