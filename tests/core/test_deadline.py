@@ -8,15 +8,17 @@ import threading
 
 import pytest
 
-from pneumodet.core.deadline import EXIT_CODE, Deadline, interrupting, of_a_command
+from pneumodet.core.deadline import EXIT_CODE, Deadline, interrupting
+from pneumodet.core.invocation import command_runs
 
 STUCK = """
 import ctypes, os, signal, sys, threading
-from pneumodet.core.deadline import Deadline, of_a_command
+from pneumodet.core.deadline import Deadline
+from pneumodet.core.invocation import command_runs
 from pneumodet.core.signals import caught
 
 number, met = int(sys.argv[1]), sys.argv[2] == "met"
-with caught() as stop, of_a_command(), Deadline(lambda: "The last checkpoint is that of step 7.", seconds=0.2) as deadline:
+with caught() as stop, command_runs(), Deadline(lambda: "The last checkpoint is that of step 7.", seconds=0.2) as deadline:
     if met:
         deadline.met()
     threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
@@ -47,7 +49,7 @@ def test_what_must_not_be_cut_is_not():
 def test_without_a_signal_nothing_is_left_of_it():
     before = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(before)
-    with of_a_command(), Deadline(lambda: "", seconds=0.0):
+    with command_runs(), Deadline(lambda: "", seconds=0.0):
         assert signal.set_wakeup_fd(-1) != -1
     now = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(before)
@@ -67,7 +69,7 @@ def test_in_a_thread_there_is_none():
     seen = []
 
     def work():
-        with of_a_command(), Deadline(lambda: ""), interrupting():
+        with command_runs(), Deadline(lambda: ""), interrupting():
             seen.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=work)

@@ -24,7 +24,7 @@ from absl import flags as absl_flags
 from absl.flags import argparse_flags
 
 import pneumodet
-from pneumodet.core import deadline, given, invocation, logs, packages, signals, suggest
+from pneumodet.core import given, invocation, logs, packages, signals, suggest
 from pneumodet.core.errors import ConfigError, PneumodetError
 from pneumodet.core.formatting import counted as counted  # commands call it console.counted
 
@@ -167,7 +167,7 @@ def run(parser: Parser, command: Callable[[argparse.Namespace], int | None], arg
             return 141
 
     try:
-        with signals.terminable() as terminated, deadline.of_a_command():
+        with signals.terminable() as terminated:
             absl_app.run(guarded, argv=[parser.prog, *argv], flags_parser=parse)
     # absl's run always ends by sys.exit, argparse does on --help and on a wrong flag
     except SystemExit as done:

@@ -10,35 +10,21 @@ The system's own handler writes the signal's number into a socket (``signal.set_
 """
 
 import contextlib
-import contextvars
 import os
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from pneumodet.core import signals
+from pneumodet.core import invocation, signals
 
 SECONDS = 12.0
 """From the signal to the end of a process that has not ended by itself. A checkpoint that is then written takes some more."""
 
 EXIT_CODE = 130
 """As of a command that Ctrl-C has stopped."""
-
-
-_of_a_command = contextvars.ContextVar("of_a_command", default=False)
-
-
-@contextlib.contextmanager
-def of_a_command() -> Iterator[None]:
-    """Say that the process is a command's: a deadline may end it. A notebook's has more in it than our work."""
-    token = _of_a_command.set(True)
-    try:
-        yield
-    finally:
-        _of_a_command.reset(token)
 
 
 class Deadline:
@@ -56,8 +42,8 @@ class Deadline:
         self._over.set()
 
     def __enter__(self) -> "Deadline":
-        # Python lets no other thread have signals
-        if _of_a_command.get() and threading.current_thread() is threading.main_thread():
+        # a notebook's or script's process has more in it than our work; and Python lets no other thread have signals
+        if not invocation.from_python() and threading.current_thread() is threading.main_thread():
             self._sockets = socket.socketpair()
             self._sockets[1].setblocking(False)  # a handler must not wait
             self._before = signal.set_wakeup_fd(self._sockets[1].fileno(), warn_on_full_buffer=False)
