@@ -33,7 +33,7 @@ _COMMAND = contextvars.ContextVar("whether a command runs", default=False)
 
 @contextlib.contextmanager
 def command_runs() -> Iterator[None]:
-    """Say that it is a command that calls the library, so that messages name flags and not keywords."""
+    """Say that it is a command that calls the library: messages name flags and not keywords, and a ``Deadline`` may end the process."""
     before = _COMMAND.set(True)
     try:
         yield

@@ -82,7 +82,7 @@ class Memory:
         if value is None:
             return False
         self.recent = (*self.recent, value)[-selection.WINDOW :]
-        mean = sum(self.recent) / len(self.recent)
+        mean = self._mean()
         # of a run that an earlier version began there is the figure alone
         highest = self.best if self.best_mean is None else self.best_mean
         if highest is None or mean > highest:
@@ -92,14 +92,14 @@ class Memory:
         self.best, self.best_step = value, step
         return True
 
+    def _mean(self) -> float:
+        return sum(self.recent) / len(self.recent)
+
     def compared(self, value: float | None, step: int) -> str:
         """Return the figure of the newest evaluation for a sentence, with the mean by which the best checkpoint is kept, and which one that is."""
-        if value is None:
-            shown = "is undefined"
-        elif len(self.recent) > 1:
-            shown = f"{value:.4f} (mean of {len(self.recent)}: {sum(self.recent) / len(self.recent):.4f})"
-        else:
-            shown = f"{value:.4f}"
+        shown = "is undefined" if value is None else f"{value:.4f}"
+        if value is not None and len(self.recent) > 1:
+            shown += f" (mean of {len(self.recent)}: {self._mean():.4f})"
         if self.best is None:
             return shown
         return (

@@ -81,8 +81,7 @@ def best_threshold(
       DataError: as in ``rsna_metric``, or no exam has a ground-truth box.
     """
     flat = _flat(ground_truth, predictions, rules, -np.inf)
-    pairs = matching.overlaps(flat.truth_xyxy_px, flat.truth_case, flat.boxes_xyxy_px, flat.box_case, count=flat.count)
-    return _best(flat, rules, _ordered(flat, np.argsort(-flat.scores, kind="stable"), pairs, rules))
+    return _best(flat, rules, _ordered(flat, np.argsort(-flat.scores, kind="stable"), _pairs(flat), rules))
 
 
 def case_scores(cases: Cases, *, rules: str = "strict", score_threshold: float | np.ndarray = 0.0) -> np.ndarray:
@@ -207,8 +206,7 @@ def _mean(scores: np.ndarray) -> float:
 def _case_scores(flat: _Flat, rules: str) -> np.ndarray:
     """Return (count,) scores with all predictions kept; NaN where an exam is left out of the mean."""
     truth, kept = (np.bincount(case, minlength=flat.count) for case in (flat.truth_case, flat.box_case))
-    pairs = matching.overlaps(flat.truth_xyxy_px, flat.truth_case, flat.boxes_xyxy_px, flat.box_case, count=flat.count)
-    box, iou_index = _hits(pairs, rules)
+    box, iou_index = _hits(_pairs(flat), rules)
     tp = np.zeros((flat.count, len(IOU_THRESHOLDS)))
     np.add.at(tp, (flat.box_case[box], iou_index), 1)
     scores = (tp / np.maximum(kept + truth - tp.T, 1).T).mean(axis=1)  # TP + FP = kept, FN = truth - TP
@@ -275,6 +273,10 @@ def _gains(flat: _Flat, truth: np.ndarray, pairs: matching.Pairs, rules: str) ->
     # what each adds to its exam, which has 0 before its first prediction
     gains[positive] = score - np.where(first, 0.0, np.append(0.0, score[:-1]))
     return gains, enters
+
+
+def _pairs(flat: _Flat) -> matching.Pairs:
+    return matching.overlaps(flat.truth_xyxy_px, flat.truth_case, flat.boxes_xyxy_px, flat.box_case, count=flat.count)
 
 
 def _hits(pairs: matching.Pairs, rules: str) -> tuple[np.ndarray, np.ndarray]:
